@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.stored_weights import HALVES, dequantised_bytes, hash_widened, scaled_bytes
 from exporter.onnx_io.subgraphs import all_graphs, needed_nodes
-from exporter.onnx_io.weights import read_weights
 from exporter.results import Precision
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PRECISION_ORDER: tuple[tuple[int, Precision], ...] = (
     (TensorProto.BFLOAT16, "bfloat16"),
@@ -30,10 +25,6 @@ domains and onnxruntime's."""
 
 STORES_ONLY = ("dequantize", "nbits", "blockquantized")
 """Parts of those of them that read weights in integers and compute in floats."""
-
-HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-WIDE = (TensorProto.FLOAT, TensorProto.DOUBLE)
-BYTES = (TensorProto.INT8, TensorProto.UINT8)
 
 
 def detect_precision(path: Path, exact: frozenset[str] = frozenset()) -> Precision:
@@ -59,7 +50,7 @@ def detect_precision(path: Path, exact: frozenset[str] = frozenset()) -> Precisi
     vectors = {tensor.name for tensor in weights if len(tensor.dims) <= 1}
     if any(_is_quantised(node) and not vectors & {*node.input[:1]} for node in nodes):
         return "int8"
-    if _has_scaled_bytes(nodes, weights):
+    if scaled_bytes(model, nodes):
         return "int8"
     return _lowest_float(model, nodes, weights)
 
@@ -78,7 +69,7 @@ def detect_computed_precision(path: Path) -> Precision:
     stored = _constants(model, nodes)
     if any(_is_quantised(node) and not (_has_word(node, STORES_ONLY) and _reads(node, stored)) for node in nodes):
         return "int8"
-    widened, read = _widened(model, nodes, path), {name for node in nodes for name in node.input}
+    widened, read = hash_widened(model, nodes, path), {name for node in nodes for name in node.input}
     weights = [
         tensor
         for graph in all_graphs(model.graph)
@@ -132,55 +123,9 @@ def _reads(node: NodeProto, names: set[str]) -> bool:
     return not {*node.input[: 1 if "dequantize" in node.op_type.lower() else 2]}.isdisjoint(names)
 
 
-def widened_weights(path: Path) -> frozenset[str]:
-    """Return the hashes of the float16 and bfloat16 weights that a model only casts to float32 or float64.
-
-    Such a model computes in float32: these weights have exactly the numbers that it computes with.
-
-    Raises:
-        ArtifactError: unreadable, or not ONNX.
-    """
-    model = load_without_weights(path)
-    return frozenset(_widened(model, needed_nodes(model), path).values())
-
-
-def _widened(model: ModelProto, nodes: Sequence[NodeProto], path: Path) -> dict[str, str]:
-    """Return {name: hash of type, shape and numbers} of the weights that are only cast to a wider type."""
-    readers: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for graph in all_graphs(model.graph) for value in graph.output}
-    wanted = {
-        name: tensor
-        for name, tensor in _half_weights(model, nodes)
-        if name in readers and name not in outputs and all(map(_widens, readers[name]))
-    }
-    return {name: _hash(array) for name, array in read_weights(model, wanted, path)} if wanted else {}
-
-
-def _half_weights(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
-    """Yield the weights in half precision: initialisers of the main graph, and Constant nodes."""
-    for tensor in model.graph.initializer:
-        if tensor.data_type in HALVES:
-            yield tensor.name, tensor
-    for node in nodes:
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.HasField("t") and attribute.t.data_type in HALVES:
-                yield node.output[0], attribute.t
-
-
-def _widens(node: NodeProto) -> bool:
-    return node.op_type == "Cast" and any(attribute.i in WIDE for attribute in node.attribute if attribute.name == "to")
-
-
-def _hash(array: NDArray[Any]) -> str:
-    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).hexdigest()
-
-
 def _remove(exact: frozenset[str], model: ModelProto, nodes: list[NodeProto], path: Path) -> None:
     """Take the weights that are the same elsewhere out of a model and its nodes."""
-    names = {name for name, digest in _widened(model, nodes, path).items() if digest in exact}
+    names = {name for name, digest in hash_widened(model, nodes, path).items() if digest in exact}
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
@@ -195,12 +140,17 @@ def _has_word(node: NodeProto, words: Sequence[str]) -> bool:
     return any(word in node.op_type.lower() for word in words)
 
 
-def _has_scaled_bytes(nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> bool:
-    """Return whether weights in 8 bits are cast and multiplied by a scale, as `compress-weights` stores convolutions.
+def only_stores(path: Path) -> bool:
+    """Return whether the weights in fewer bits are all stored in a way of which `find_stored_weights` gives the names.
 
-    A vector is not enough: a table or mask in 8 bits would loosen the tolerance.
+    Packed ones (`MatMulNBits`, int4) are not.
+
+    Raises:
+        ArtifactError: unreadable, or not ONNX.
     """
-    stored = {tensor.name for tensor in weights if tensor.data_type in BYTES and len(tensor.dims) > 1}
-    cast = {node.output[0] for node in nodes if node.op_type == "Cast" and stored & {*node.input}}
-    scales = {tensor.name for tensor in weights if tensor.data_type not in BYTES}
-    return any(node.op_type == "Mul" and cast & {*node.input} and scales & {*node.input} for node in nodes)
+    if detect_computed_precision(path) not in ("float32", "float64"):
+        return False
+    model = load_without_weights(path)
+    nodes = needed_nodes(model)
+    known = dequantised_bytes(model, nodes)
+    return all(node.input[0] in known for node in nodes if _is_quantised(node))

@@ -10,7 +10,7 @@ import numpy as np
 
 from exporter.parity.decisions.nodes import rounding_slack
 from exporter.parity.discrete import NearTies, compare_discrete
-from exporter.parity.tolerance import SnrTolerance, Tolerance
+from exporter.parity.tolerance import SnrTolerance, StoredWeightsTolerance, Tolerance
 from exporter.results import Comparison, TopKAgreement
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     float64, float32 = _flatten(expected.float64), _flatten(expected.float32)
     valid = values.shape == expected.float64.shape
     given = _flatten(values) if valid else np.full(float64.shape, np.nan)
-    items = [_compare_item(name, output, *arrays, tolerance) for arrays in zip(given, float32, float64, strict=True)]
+    items = [
+        _compare_item(name, output, *arrays, tolerance.item(item))
+        for item, arrays in enumerate(zip(given, float32, float64, strict=True))
+    ]
     worst = max(items, key=lambda item: item.budget_used)
     if not valid:
         worst = replace(worst, max_error=math.inf, mean_error=math.inf, budget_used=math.inf)
@@ -115,8 +118,13 @@ def _compare_item(
         top5=None,
         max_abs_diff=None,
         passed=nonfinite_match and used <= 1,
-        min_snr_db=tolerance.min_snr_db if isinstance(tolerance, SnrTolerance) and tolerance.min_snr_db > 0 else None,
+        min_snr_db=_min_snr_db(tolerance),
     )
+
+
+def _min_snr_db(tolerance: Tolerance) -> float | None:
+    limit = tolerance.limit if isinstance(tolerance, StoredWeightsTolerance) else tolerance
+    return limit.min_snr_db if isinstance(limit, SnrTolerance) and limit.min_snr_db > 0 else None
 
 
 def _is_wider(values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.bool_]:

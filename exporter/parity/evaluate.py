@@ -25,8 +25,9 @@ from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
+from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.sources import FileSource
-from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance, Tolerances
+from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison, ParityReport, Precision, Ranking
 from exporter.types import ParityOptions
 
@@ -166,7 +167,7 @@ def _disturbed_note(rows: Sequence[Comparison]) -> list[str]:
 
 
 def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:
-    return make_tolerances(result.spec, result.precision, golden, options)
+    return replace(make_tolerances(result.spec, result.precision, golden, options), rounding=result.rounding)
 
 
 def stop_at_failure(golden: GoldenOutputs, options: ParityOptions, spec: RunSpec) -> StopCondition:

@@ -16,7 +16,8 @@ from exporter.parity.claims import FULL_PRECISION, LOW_PRECISIONS, describe_cont
 from exporter.parity.feeds import as_batch, as_items, cast
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
-from exporter.parity.tolerance import AccuracyBound
+from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
+from exporter.parity.row_tolerances import AccuracyBound
 from exporter.results import Placement, Precision
 from exporter.timing import timed
 from exporter.types import MIN_SNR
@@ -62,6 +63,7 @@ class RunSpec:
             engine finds in the file decides. It is never compared as coarser than that.
         bound: the accuracy that it is held to below float32.
         claims: what the manifest states that it computes in, for a note where the file contradicts it; None for none.
+        stored: the weights that it only stores in fewer bits; None for none, or where that does not matter.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class RunSpec:
     precision: Precision | None = None
     bound: AccuracyBound | None = None
     claims: Precision | None = None
+    stored: StoredWeights | None = None
 
     def held_to(self, precision: Precision) -> RunSpec:
         """Return the spec with the accuracy that is required of a precision, where that is not the one stated."""
@@ -98,6 +101,7 @@ class RunResult:
         seconds: by phase: `load`, `run`.
         notes: what a report must say about how the engine ran it.
         left_out: {batch on which it failed and was excused: why it failed}.
+        rounding: of an artifact that only stores its weights in fewer bits, the errors that rounding them makes.
     """
 
     spec: RunSpec
@@ -109,6 +113,7 @@ class RunResult:
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    rounding: RoundingErrors = field(default_factory=dict[tuple[int, str], float])
 
 
 def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
@@ -180,6 +185,10 @@ def run_model(
                 break
         if run.failures and not results:
             raise next(iter(run.failures.values()))
+        rounding: RoundingErrors = {}
+        if spec.stored is not None and spec.stored.precision == precision:
+            with timed(seconds, "weights moved"):
+                rounding = measure_rounding(spec.stored, spec.settings, results, run.run_one, progress)
         return RunResult(
             spec,
             runtime.description,
@@ -190,6 +199,7 @@ def run_model(
             seconds,
             notes,
             {name: str(error) for name, error in run.failures.items()},
+            rounding,
         )
 
 
@@ -217,17 +227,16 @@ class _BatchRun:
             ArtifactError: an output is no tensor.
             CheckFailedError: the model fails on a batch without an excuse.
         """
-        inputs, runtime, path = self.inputs, self.runtime, self.spec.path
+        inputs, runtime = self.inputs, self.runtime
         waiting = deque(batches)
         while waiting:
             batch = waiting.popleft()
             if any(inputs.names[row] in self.spec.unsupported_inputs for row in batch.rows):
                 continue
-            self.progress(f"running {path.name}: {batch.name}, batch {len(batch.rows)}")
-            feeds = make_feeds(self.mapping, inputs, batch.rows)
+            self.progress(f"running {self.spec.path.name}: {batch.name}, batch {len(batch.rows)}")
             try:
                 with timed(self.seconds, "run"):
-                    outputs = _run(runtime, feeds, inputs.notes)
+                    outputs = self.run_one(runtime, batch)
             except CheckFailedError as error:
                 if self.excuse is None or not self.excuse(batch):
                     raise
@@ -236,8 +245,13 @@ class _BatchRun:
                 else:
                     self.failures[batch.name] = error
                 continue
-            outputs = _rename_outputs(path, self.mapping, outputs)
-            yield batch, as_batch(outputs) if inputs.batched else as_items(outputs)
+            yield batch, outputs
+
+    def run_one(self, runtime: Runtime, batch: InputBatch) -> Outputs:
+        """Return a batch's outputs in a runtime of this model or of a copy; raises as `run` does."""
+        feeds = make_feeds(self.mapping, self.inputs, batch.rows)
+        outputs = _rename_outputs(self.spec.path, self.mapping, _run(runtime, feeds, self.inputs.notes))
+        return as_batch(outputs) if self.inputs.batched else as_items(outputs)
 
 
 def _split(batch: InputBatch, fixed: int | None, inputs: InputSet) -> list[InputBatch]:

@@ -24,12 +24,13 @@ from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.row_tolerances import AccuracyBound, Tolerances
 from exporter.parity.sources import NetworkSource
 from exporter.parity.tolerance import (
     SNR_TOLERANCES,
-    AccuracyBound,
+    Float32RelativeTolerance,
     SnrTolerance,
-    Tolerances,
+    StoredWeightsTolerance,
     rms,
     select_tolerance,
 )
@@ -151,6 +152,10 @@ def make_tolerances(spec: RunSpec, precision: Precision, golden: GoldenOutputs, 
     """
     inputs = golden.inputs
     regular = select_tolerance(precision, options, golden.source.float32_name)
+    only_stored = spec.stored is not None and spec.stored.precision == precision
+    if only_stored and isinstance(regular, SnrTolerance):
+        float32 = Float32RelativeTolerance(golden.source.float32_name)
+        regular = StoredWeightsTolerance(float32, regular, min_top1=regular.min_top1)
     if spec.bound is None:
         return Tolerances(regular)
     least = SNR_TOLERANCES.get(precision) or SnrTolerance(precision, spec.bound.min_snr_db, 0.0)
@@ -161,7 +166,7 @@ def make_tolerances(spec: RunSpec, precision: Precision, golden: GoldenOutputs, 
     rows = inputs.held_out or inputs.given
     if not rows and spec.bound.applies == "packaged":
         rows = packaged
-    if precision in FULL_PRECISION:  # the file is finer than its manifest states: the bound is no tolerance of it
+    if only_stored or precision in FULL_PRECISION:  # finer than its manifest states: the bound is no tolerance
         return Tolerances(regular, rows=frozenset(rows))
     tolerances = Tolerances(regular, held_out if rows else None, frozenset(rows))
     if precision != "int8":

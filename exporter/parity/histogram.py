@@ -9,7 +9,8 @@ import numpy as np
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.tolerance import Tolerance, Tolerances
+from exporter.parity.row_tolerances import Tolerances
+from exporter.parity.tolerance import Tolerance
 from exporter.results import ErrorHistogram
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def error_histograms(result: RunResult, golden: GoldenOutputs, tolerances: Toler
             counter = counters.setdefault(output, _Counter())
             tolerance = tolerances.of(batch.rows, output)
             for item in range(len(float64)):
-                counter.add(values[item].ravel(), float32[item].ravel(), float64[item].ravel(), tolerance)
+                arrays = (values[item].ravel(), float32[item].ravel(), float64[item].ravel())
+                counter.add(*arrays, tolerance.item(item))
     return tuple(counter.to_histogram(output) for output, counter in counters.items())
 
 

@@ -12,11 +12,13 @@ from exporter.engines import Engine, Runtime, RuntimeOptions, find_engine, find_
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.engines.torchscript import require_device
 from exporter.formats import runtime_options
-from exporter.onnx_io.precision import detect_precision
-from exporter.parity.claims import computed_precision, held_precision
+from exporter.onnx_io.precision import detect_precision, only_stores
+from exporter.onnx_io.stored_weights import find_stored_weights, write_changed
+from exporter.parity.claims import FULL_PRECISION, computed_precision, held_precision
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.held_out import make_bound
 from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
+from exporter.parity.moved_weights import StoredWeights
 from exporter.types import EngineReference, ParityOptions
 from models.built_model import BuiltModel
 from models.specs import Signature
@@ -82,7 +84,7 @@ def make_file_run_spec(
     """
     signature = artifact.manifest.signature if artifact.manifest is not None else other
     map_io = partial(map_by_name, artifact.path, other=other, pairs=options.pairs)
-    spec = _make_spec(artifact, options, map_io, signature)
+    spec = _make_spec(artifact, options, map_io, signature, widened)
     if spec.precision is None and artifact.format == "onnx" and widened:
         return replace(spec, precision=detect_precision(artifact.path, widened))
     return spec
@@ -110,6 +112,7 @@ def make_second_run_spec(artifact: LoadedArtifact, options: ParityOptions, model
             settings=settings,
             unsupported_inputs=engine.unsupported_inputs,
             bound=None if sanity else own.bound,
+            stored=own.stored and replace(own.stored, open=engine.open),
         )
 
     def open_network(settings: RuntimeOptions) -> Runtime:
@@ -132,6 +135,7 @@ def _make_spec(
     options: ParityOptions,
     map_io: Callable[[Signature], IOMapping],
     signature: Signature,
+    exact: frozenset[str] = frozenset(),
 ) -> RunSpec:
     engine = _find_engine(artifact, options)
     settings = replace(runtime_options(artifact, engine.choose_device(options.device)), signature=signature)
@@ -146,4 +150,23 @@ def _make_spec(
         held_precision(artifact.path, artifact.format, artifact.manifest),
         make_bound(artifact, options),
         computed_precision(artifact.path, artifact.format, artifact.manifest),
+        _find_stored(artifact, options, engine, exact),
     )
+
+
+def _find_stored(
+    artifact: LoadedArtifact, options: ParityOptions, engine: Engine, exact: frozenset[str]
+) -> StoredWeights | None:
+    """Return the weights that a file only stores in fewer bits, by what it holds and not by what its manifest states.
+
+    None where there are none, or where the user gives another tolerance.
+    """
+    path = artifact.path
+    if any(given is not None for given in (options.rtol, options.atol, options.min_snr)):
+        return None
+    if artifact.format != "onnx" or not only_stores(path):
+        return None
+    names, precision = find_stored_weights(path, exact), detect_precision(path, exact)
+    if not names or precision in FULL_PRECISION:
+        return None
+    return StoredWeights(precision, partial(write_changed, path, names), engine.open)

@@ -12,7 +12,8 @@ from exporter.artifacts.files import sha256_file
 from exporter.engines import Runtime, RuntimeOptions, find_engine, open_float32, open_float64, require_float64
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.load_checks import RECORDED_ONLY, Vouched
-from exporter.onnx_io.precision import detect_precision, widened_weights
+from exporter.onnx_io.precision import detect_precision
+from exporter.onnx_io.stored_weights import widened_weights
 from exporter.parity.decisions import DecisionGraph
 from exporter.results import Precision
 from exporter.system import library_version

@@ -9,16 +9,14 @@ the choice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.errors import UsageError
 from exporter.results import Precision
 from exporter.types import ParityOptions
-from models.errors import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +35,10 @@ number of the output and as 1, and differ from each other by at most this part."
 
 PEAK_TO_RMS = 4.0
 """The largest of some hundred Gaussian errors, divided by their root mean square."""
+
+ROUNDING_FACTOR = 6.0
+"""The largest error that stored weights may make, as a multiple of the root mean square of what rounding them makes,
+where that is largest: up to 4.9 was measured (docs/reference/parity.md)."""
 
 
 class Tolerance(ABC):
@@ -76,6 +78,11 @@ class Tolerance(ABC):
         used = np.divide(errors, allowed, out=np.where(errors > 0, np.inf, 0.0), where=allowed > 0)
         worst = int(used.argmax())
         return float(allowed[worst]), float(used[worst])
+
+    def item(self, index: int) -> Tolerance:
+        """Return the tolerance of one item of the batch that this one is for."""
+        del index
+        return self
 
 
 @dataclass(frozen=True)
@@ -167,65 +174,47 @@ SNR_TOLERANCES: dict[Precision, SnrTolerance] = {
 
 
 @dataclass(frozen=True)
-class AccuracyBound:
-    """The accuracy that an artifact below float32 is held to.
+class StoredWeightsTolerance(Tolerance):
+    """For weights that are stored in fewer bits than the model computes with.
+
+    The budget is the float32 baseline's, and beside it what the rounding of these weights can do to the output.
 
     Attributes:
-        min_snr_db: the lowest signal-to-noise ratio that passes on the inputs that it applies to, in decibels.
-        min_top1: the fraction of those whose highest class must be that of float64; None for no limit.
-        applies: to clips held out from calibration and to what the user gives (`given`); where there are none, to the
-            packaged clip too (`packaged`); or to every input (`all`).
+        float32: the budget of the arithmetic.
+        limit: the tolerance of the type that they are stored in, which an artifact must keep in any case.
+        rounding: of each item of the batch, the error that rounding these weights makes (`moved_weights`); empty where
+            it was not measured, so that `limit` alone decides.
     """
 
-    min_snr_db: float
+    float32: Float32RelativeTolerance
+    limit: SnrTolerance
+    rounding: tuple[float, ...] = ()
     min_top1: float | None = None
-    applies: Literal["given", "packaged", "all"] = "given"
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """An artifact's tolerance on each row of an input set.
-
-    Attributes:
-        regular: on all other rows.
-        held_out: on batches of `rows` alone.
-        rows: the rows that it is held to an `AccuracyBound` on.
-        uncalibrated: the rows that no value range was calibrated for: inputs that are no videos, of an artifact in
-            int8. Values outside the ranges saturate, and small ones vanish in the steps between two numbers, so that
-            noise of the size of the signal is no fault there.
-        signals: {output: the largest root mean square of the calibrated kind of clips}, to which noise of the others is
-            compared where their own output is smaller.
-    """
-
-    regular: Tolerance
-    held_out: SnrTolerance | None = None
-    rows: frozenset[int] = frozenset()
-    uncalibrated: frozenset[int] = frozenset()
-    signals: Mapping[str, float] = field(default_factory=dict[str, float])
-
-    def of(self, rows: Sequence[int], output: str = "") -> Tolerance:
-        """Return the tolerance of an output on a batch of rows."""
-        if self.held_out is not None and self.rows.issuperset(rows):
-            return self.held_out
-        if self.uncalibrated.isdisjoint(rows) or not isinstance(self.regular, SnrTolerance):
-            return self.regular
-        return replace(self.regular, min_snr_db=0.0, min_signal=self.signals.get(output, 0.0))
 
     @property
     def description(self) -> str:
-        """The tolerances in words."""
-        regular, held_out = self.regular, self.held_out
-        if held_out is regular or not isinstance(regular, SnrTolerance):
-            return (held_out or regular).description
-        if held_out is None and not self.uncalibrated:
-            return regular.description
-        kind = "video" if self.uncalibrated else "input"
-        verified = f"{held_out.min_snr_db:g} dB on {count(len(self.rows), 'evaluation clip')} and " if held_out else ""
-        text = (
-            f"{regular.precision}: signal to noise at least {verified}{regular.min_snr_db:g} dB on every "
-            f"{'other ' if held_out else ''}{kind}, top-1 of at least {regular.min_top1:.0%} of the {kind}s"
+        """The tolerance in words."""
+        return (
+            f"{self.limit.precision} weights in a float32 model: {self.float32.description}, plus {ROUNDING_FACTOR:g} "
+            "times the error that rounding these weights makes, and signal to noise at least "
+            f"{self.limit.min_snr_db:g} dB on every input"
         )
-        return f"{text}; no more noise than signal on inputs that are no videos" if self.uncalibrated else text
+
+    def item(self, index: int) -> Tolerance:
+        """See `Tolerance`."""
+        return replace(self, rounding=self.rounding[index : index + 1])
+
+    def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
+        """See `Tolerance`."""
+        if not self.rounding:
+            return self.limit.allowed(float32, float64)
+        return self.float32.allowed(float32, float64) + ROUNDING_FACTOR * max(self.rounding)
+
+    def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
+        """See `Tolerance`; both budgets count, and the smaller one is returned."""
+        limit = self.limit.measure(values, float32, float64)
+        own = super().measure(values, float32, float64) if self.rounding else limit
+        return min(limit[0], own[0]), max(limit[1], own[1])
 
 
 def select_tolerance(precision: Precision, options: ParityOptions, float32_name: str) -> Tolerance:

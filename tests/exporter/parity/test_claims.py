@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.framed import small
+from helpers.graphs import node
 from helpers.manifests import MANIFEST
 from onnx import numpy_helper
 
@@ -48,8 +49,19 @@ def write(folder: Path, optimize: OptimizeOptions, compute: ComputePrecision = "
     return export(request).artifacts[0].path
 
 
-def forge(source: Path, folder: Path, precision: str, noise: float = 0.0, weights: str = "fp32") -> Path:
-    """Return a copy whose manifests, inside and beside, state a precision, with noise relative to the weights."""
+def forge(
+    source: Path, folder: Path, precision: str, noise: float = 0.0, weights: str = "fp32", step: float = 0.0
+) -> Path:
+    """Return a copy whose manifests, inside and beside, state a precision.
+
+    Args:
+        source: the file.
+        folder: where to.
+        precision: what the copy states that it computes in.
+        noise: of its last weights, relative to them.
+        weights: what it states that they are stored in.
+        step: what its scores are rounded to multiples of, in float32.
+    """
     manifest = read_manifest(source.with_name(f"{source.name}.json"))
     manifest = replace(manifest, options={**manifest.options, PRECISION: precision, WEIGHT_DTYPE: weights})
     model = onnx.load(source)
@@ -58,6 +70,11 @@ def forge(source: Path, folder: Path, precision: str, noise: float = 0.0, weight
             weight = numpy_helper.to_array(tensor)
             changed = weight + noise * weight.std() * np.random.default_rng(0).standard_normal(weight.shape)
             tensor.CopyFrom(numpy_helper.from_array(changed.astype(np.float32), tensor.name))
+    if step:
+        model.graph.node[-1].output[0] = "exact"
+        model.graph.node.extend([node("Div", "exact step", "steps"), node("Round", "steps", "whole")])
+        model.graph.node.append(node("Mul", "whole step", "scores"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(step, np.float32), "step"))
     for entry in model.metadata_props:
         if entry.key == MANIFEST_KEY:
             entry.value = manifest.embedded().to_json()
@@ -90,6 +107,30 @@ def test_an_int8_file_that_states_float32_fails_as_float32(int8: Path, tmp_path:
     assert any("states float32, but the file is int8" in note for note in report.notes)
 
 
+@pytest.mark.parametrize(("precision", "weights"), [("fp32", "int8"), ("int8", "int8"), ("int8", "fp32")])
+def test_weights_in_int8_cover_no_fault_whatever_the_manifest_states(
+    int8: Path, precision: str, weights: str, tmp_path: Path
+) -> None:
+    """The file computes in float32, and has less noise than int8 may have."""
+    report = verify(forge(int8, tmp_path, precision, weights=weights))
+    assert report.passed
+    assert report.tolerance.startswith("int8 weights in a float32 model")
+    report = verify(forge(int8, tmp_path, precision, 0.1, weights))
+    assert not report.passed
+    assert all(row.snr_db > 15 for row in report.comparisons)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_float32_graph_that_rounds_like_int8_is_none_that_stores_its_weights_so(
+    int8: Path, precision: str, tmp_path: Path
+) -> None:
+    """Fake quantisation: the scores are rounded to steps in float32. Before, 15 dB were enough for such a file."""
+    report = verify(forge(int8, tmp_path, precision, weights="int8", step=0.1))
+    assert not report.passed
+    assert report.tolerance.startswith("int8 weights in a float32 model")
+    assert any(row.snr_db > 15 for row in report.comparisons)
+
+
 def test_a_file_that_computes_in_float16_is_none_that_only_stores_its_weights_so(tmp_path: Path) -> None:
     """Of float32 arithmetic with weights in float16, 45 dB are required; of float16 arithmetic 60."""
     float16, forged = tmp_path / "float16", tmp_path / "forged"
@@ -105,7 +146,7 @@ def test_weights_in_float16_of_float32_arithmetic_contradict_nothing(tmp_path: P
     with patch.object(compress_weights, "MIN_ELEMENTS", 64):
         path = write(tmp_path, OptimizeOptions(weight_dtype="fp16"))
     assert "contradiction" not in inspect(path).facts
-    assert verify(path).tolerance.startswith("float16")
+    assert verify(path).tolerance.startswith("float16 weights in a float32 model")
 
 
 def test_weights_too_small_to_be_stored_in_fewer_bits_contradict_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import add_held_out, describe_weak_bound, make_bound
 from exporter.parity.input_set import InputSet
-from exporter.parity.tolerance import AccuracyBound
+from exporter.parity.row_tolerances import AccuracyBound
 from exporter.results import HeldOutAccuracy, ParityReport, Precision
 from exporter.types import MIN_SNR as MIN_SNRS
 from exporter.types import ComputePrecision, ParityOptions

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from exporter.parity.compare import Expected, compare
 from exporter.parity.histogram import BIN_EDGES, error_histograms
-from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance, Tolerances
+from exporter.parity.row_tolerances import Tolerances
+from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
 from exporter.results import ErrorHistogram
 
 

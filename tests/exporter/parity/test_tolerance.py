@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import UsageError
 from exporter.parity.compare import Expected, compare
+from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.tolerance import (
     SNR_TOLERANCES,
     AllcloseTolerance,
     Float32RelativeTolerance,
-    Tolerances,
     select_tolerance,
 )
 from exporter.results import Precision
@@ -145,7 +145,7 @@ def test_eight_bits(theirs: Path, tmp_path: Path) -> None:
 
     report = verify(quantize(8), theirs)
     assert report.passed
-    assert report.tolerance.startswith("int8: signal to noise at least 15 dB")
+    assert report.tolerance.startswith("int8 weights in a float32 model: ")
     assert report.top1_agreement is not None
     assert not verify(quantize(2), theirs).passed
     assert not verify(quantize(8), theirs, rtol=1e-5).passed

@@ -1,0 +1,164 @@
+"""What the rounding of stored weights does to an artifact's outputs: the artifact runs again with them moved.
+
+A weight that is stored in fewer bits than it is computed with was rounded by at most half a unit in the last place of
+its stored type: an error evenly spread over a unit, whose root mean square is a unit divided by the square root of 12.
+So copies of the artifact whose weights are moved by a whole unit, up or down at random, show how large an error that
+rounding makes in each output, whatever the network is. In every second copy equal numbers of a weight move the same
+way: numbers that were equal before they were rounded have the same error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.engines import Runtime, RuntimeOptions
+from exporter.parity.input_set import InputBatch
+from exporter.results import Precision
+from models.progress import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Outputs = dict[str, NDArray[Any]]
+
+FEW_RUNS, MORE_RUNS, MANY_RUNS = 8, 16, 32
+"""Copies that run: `MANY_RUNS` of an artifact with fewer than `FEW_WEIGHTS` stored numbers, whose errors are no sum of
+many small ones; otherwise `MORE_RUNS` where an item of an output has fewer than `FEW_NUMBERS`, all of which may change
+little by chance."""
+FEW_WEIGHTS, FEW_NUMBERS = 1_000_000, 32
+UNIT = float(np.sqrt(12))
+"""A move by a unit in the last place, in root mean squares of the rounding to such units."""
+MAX_BITS: Mapping[str, int] = {"float16": 0x7BFF, "bfloat16": 0x7F7F}
+"""The bits of the largest finite number."""
+
+RunBatch = Callable[[Runtime, InputBatch], "Outputs"]
+"""From an opened copy and a batch to its outputs, by the names and in the form that parity compares."""
+RoundingErrors = Mapping[tuple[int, str], float]
+"""{(row, output): the root mean square of the error that rounding the stored weights makes, of the number of the output
+where it is largest}."""
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The weights of an artifact that it stores in fewer bits than it computes with, and its reference does not hold.
+
+    Attributes:
+        precision: the lowest that one is stored in.
+        write: writes a copy of the artifact with changed weights into a folder, and returns the model file.
+        open: returns a runtime for that.
+    """
+
+    precision: Precision
+    write: Callable[[Callable[[NDArray[Any]], NDArray[Any]], Path], Path]
+    open: Callable[[Path, RuntimeOptions], Runtime]
+
+
+def measure_rounding(
+    stored: StoredWeights,
+    settings: RuntimeOptions,
+    results: Sequence[tuple[InputBatch, Outputs]],
+    run: RunBatch,
+    progress: Progress,
+) -> RoundingErrors:
+    """Return the errors that rounding the stored weights makes in the outputs of each row, by running moved copies.
+
+    Args:
+        stored: the weights.
+        settings: how the artifact was opened.
+        results: the batches with the artifact's own outputs.
+        run: runs a batch.
+        progress: called for every copy.
+
+    Raises:
+        ArtifactError: the engine refuses a copy.
+        CheckFailedError: a copy fails on a batch.
+    """
+    batches = _cover_rows(results)
+    squares: dict[tuple[int, str, bool], NDArray[np.float64]] = {}
+    number, runs = 0, FEW_RUNS
+    with TemporaryDirectory(prefix="c3d-export-") as folder:
+        while number < runs:
+            progress(f"running with weights moved by a unit in the last place ({number + 1} of {runs})")
+            mover = _Mover(np.random.default_rng(number), number % 2 == 1)
+            copy = stored.write(mover, Path(folder))
+            runs = _number_of_runs(mover.count, batches)
+            with stored.open(copy, replace(settings, states=())) as runtime:
+                for batch, outputs in batches:
+                    moved = run(runtime, batch)
+                    for name, values in outputs.items():
+                        if name in moved and moved[name].shape == values.shape and values.dtype.kind == "f":
+                            for item, row in enumerate(batch.rows):
+                                found = squares.setdefault((row, name, mover.equally), np.zeros(values[item].shape))
+                                found += _squares(values[item], moved[name][item])
+            number += 1
+    errors: dict[tuple[int, str], float] = {}
+    for (row, name, _), found in squares.items():
+        error = float(np.sqrt(found.max(initial=0) / (runs / 2)) / UNIT)
+        errors[row, name] = max(error, errors.get((row, name), 0.0))
+    return errors
+
+
+@dataclass
+class _Mover:
+    """Moves one weight after the other (`move`), and counts their numbers."""
+
+    rng: np.random.Generator
+    equally: bool
+    count: int = 0
+
+    def __call__(self, weight: NDArray[Any]) -> NDArray[Any]:
+        self.count += weight.size
+        return move(weight, self.rng, equally=self.equally)
+
+
+def _cover_rows(results: Sequence[tuple[InputBatch, Outputs]]) -> list[tuple[InputBatch, Outputs]]:
+    """Return the batches that hold every row, each as early as it occurs: rows that run by themselves come first."""
+    known: set[int] = set()
+    found: list[tuple[InputBatch, Outputs]] = []
+    for batch, outputs in results:
+        if not known.issuperset(batch.rows):
+            found.append((batch, outputs))
+            known.update(batch.rows)
+    return found
+
+
+def _number_of_runs(weights: int, batches: Sequence[tuple[InputBatch, Outputs]]) -> int:
+    if weights < FEW_WEIGHTS:
+        return MANY_RUNS
+    widths = [values[0].size for _, outputs in batches for values in outputs.values() if len(values)]
+    return MORE_RUNS if min(widths, default=0) < FEW_NUMBERS else FEW_RUNS
+
+
+def move(weight: NDArray[Any], rng: np.random.Generator, *, equally: bool = False) -> NDArray[Any]:
+    """Return a weight with every number moved by one unit in the last place, up or down at random.
+
+    Zeros of floating-point types stay, and so does what would become infinite.
+
+    Args:
+        weight: float16, bfloat16, int8 or uint8.
+        rng: decides.
+        equally: equal numbers move the same way.
+    """
+    bits: NDArray[Any] = weight.view(f"u{weight.dtype.itemsize}")
+    up = rng.integers(0, 2, 1 << 8 * bits.itemsize, bool)[bits] if equally else rng.integers(0, 2, bits.shape, bool)
+    if bits.itemsize == 1:
+        limits = np.iinfo(weight.dtype)
+        up = (up | (weight == limits.min)) & (weight != limits.max)
+        return np.where(up, weight + weight.dtype.type(1), weight - weight.dtype.type(1))
+    magnitude, largest = bits & 0x7FFF, MAX_BITS[weight.dtype.name]
+    step = np.where(up & (magnitude < largest), np.uint16(1), np.uint16(0xFFFF))  # -1
+    step[(magnitude == 0) | (magnitude > largest)] = 0
+    return (bits + step).view(weight.dtype)
+
+
+def _squares(values: NDArray[Any], moved: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the squared changes, 0 where one is not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = moved.astype(np.float64) - values.astype(np.float64)
+    return np.where(np.isfinite(change), np.square(change), 0)
