@@ -3,10 +3,12 @@
 import difflib
 from collections.abc import Iterable
 
-from models.text import shorten, visible
+from models.text import shorten, split_lines, visible
 
 MAX_MESSAGE = 10_000
 """Characters of `str()` of an error: a name in a file may have millions, each of which would be escaped."""
+MAX_LIBRARY_MESSAGE = 400
+"""Characters of a library's message that stand in one of this tool's."""
 
 
 class C3DExportError(Exception):
@@ -51,6 +53,17 @@ class UnavailableError(C3DExportError):
     """A runtime, device or optional library that was asked for is not there (exit code 4)."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line that is not empty, or its class where it has no message."""
+    return next(iter(split_lines(str(error))), type(error).__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line of at most `MAX_LIBRARY_MESSAGE` characters, or its class without one."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= MAX_LIBRARY_MESSAGE else f"{text[:MAX_LIBRARY_MESSAGE]}…"
 
 
 def install_command(extra: str) -> str:

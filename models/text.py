@@ -79,6 +79,11 @@ def _fit(units: Iterable[str], room: int) -> list[str]:
     return taken
 
 
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text that are not empty, without white space around them."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def format_memory(count: float) -> str:
     """Return an amount of memory for people, in round decimal units: 3.1 GB, 400 MB, 12 bytes."""
     return (

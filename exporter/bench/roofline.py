@@ -22,6 +22,7 @@ from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
+from models.errors import first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -157,7 +158,7 @@ def _inferred(model: onnx.ModelProto, inputs: Shapes, path: Path) -> dict[str, t
         with file_at_work(path):
             inferred = infer_shapes(slim, strict_mode=True, data_prop=True)
     except Exception as error:  # onnx raises several classes for invalid graphs
-        raise ArtifactError(f"{path}: its sizes cannot be inferred: {str(error).splitlines()[0]}") from error
+        raise ArtifactError(f"{path}: its sizes cannot be inferred: {first_line(error)}") from error
     for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
         dims = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 from exporter.isolation.signals import signal_name
+from exporter.isolation.streams import last_line
 
 WORKER = Path(__file__).with_name("worker_main.py")
 RUN_FILE = "import sys; del sys.argv[0], sys.path[0]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -148,5 +149,5 @@ class Worker:
         how = f"with exit code {code}" if code >= 0 else f"by {signal_name(-code)}"
         assert self._stderr is not None
         self._stderr.seek(0)
-        printed = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        return WorkerError("failed", f"its process ended {how}" + (f": {printed[-1]}" if printed else ""))
+        printed = last_line(self._stderr.read())
+        return WorkerError("failed", f"its process ended {how}" + (f": {printed}" if printed else ""))

@@ -65,8 +65,8 @@ class Session:
 
     def reply_to(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do what the request says, and return the reply to send."""
-        from exporter.engines.base import first_line
         from exporter.errors import UnavailableError
+        from models.errors import first_line
         from models.text import visible
 
         try:

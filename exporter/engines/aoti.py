@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 from exporter.engines.aoti_metadata import read_metadata, require_processor
-from exporter.engines.base import Tensors, first_line
+from exporter.engines.base import Tensors
 from exporter.engines.code_file import private_path
 from exporter.engines.torch_files import UNKNOWN_SHAPE, TorchFileRuntime, failed_run, name_outputs, to_tensor
 from exporter.engines.torch_settings import require_device
 from exporter.errors import UsageError
 from exporter.results import Placement, Precision
 from exporter.types import ComputePrecision
+from models.errors import first_line
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:

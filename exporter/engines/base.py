@@ -31,9 +31,6 @@ Tensors = Mapping[str, "NDArray[Any]"]
 """{name: array}, inputs or outputs."""
 
 
-MAX_MESSAGE = 400
-
-
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How to open a model.
@@ -188,14 +185,3 @@ class Runtime(ABC):
 def _size(value: Any) -> int:
     """Return the bytes of an array, or of a list of them."""
     return sum(map(_size, value)) if isinstance(value, list) else getattr(value, "nbytes", 0)
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's first line that is not empty, or its class where it has no message."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message in one line of at most `MAX_MESSAGE` characters, or its class without a message."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"

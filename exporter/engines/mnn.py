@@ -13,6 +13,7 @@ from exporter.engines.base import Runtime, Tensors
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.results import Placement, Precision
 from models.specs import Signature
+from models.text import split_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,5 +112,5 @@ def convert(path: Path, target: Path, interpreter: Path, environment: Mapping[st
         check=False,
     )
     if not target.is_file():
-        printed = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        printed = split_lines(done.stdout + done.stderr)
         raise ArtifactError(f"MNN's converter rejects the graph: {printed[-1] if printed else 'no reason given'}")

@@ -17,7 +17,7 @@ from exporter.engines.reference.operators import Choice, NodeError
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited
 from exporter.onnx_io.all_outputs import intermediate_names
 from exporter.onnx_io.cast import cast_model, inline_functions
-from exporter.onnx_io.load import first_line, load_without_weights
+from exporter.onnx_io.load import cause_line, load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.onnx_io.weights import take_weights
 from exporter.results import Placement, Precision
@@ -79,7 +79,7 @@ class OnnxReference(OnnxFileRuntime):
         except NodeError as error:
             raise self._rejection(str(error)) from error
         except Exception as error:  # an unknown operator, a graph that is invalid
-            raise ArtifactError(f"{self.path}: the reference evaluator rejects it: {first_line(error)}") from error
+            raise ArtifactError(f"{self.path}: the reference evaluator rejects it: {cause_line(error)}") from error
 
     def close(self) -> None:
         """Release the model."""

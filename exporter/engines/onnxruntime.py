@@ -12,12 +12,13 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import Tensors, one_line
+from exporter.engines.base import Tensors
 from exporter.engines.onnx_file import OnnxFileRuntime
 from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement
 from exporter.types import Device
+from models.errors import one_line
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:

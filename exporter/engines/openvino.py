@@ -17,6 +17,7 @@ from exporter.foreign_logging import import_openvino
 from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
 from exporter.results import Placement, Precision
 from models.specs import Signature
+from models.text import split_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,6 +191,6 @@ def _array(values: NDArray[Any], low: bool) -> NDArray[Any]:
 
 
 def _reason(error: RuntimeError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = split_lines(str(error))
     reported = [line for line in lines if not re.match(r"(Exception from|Check '|src/|\[)", line)]
     return (reported or lines or ["unknown"])[0]

@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from exporter.engines.base import Tensors, first_line
+from exporter.engines.base import Tensors
 from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
@@ -23,6 +23,7 @@ from exporter.engines.torch_files import (
 )
 from exporter.engines.torch_settings import require_device
 from exporter.results import Placement, Precision
+from models.errors import first_line
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:

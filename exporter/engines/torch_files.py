@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import torch
 
-from exporter.engines.base import RuntimeOptions, Tensors, first_line
+from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.code_file import CodeRuntime
 from exporter.engines.torch_settings import apply_settings, require_device
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.results import Precision
 from exporter.types import UNKNOWN_RANK
+from models.errors import first_line
 from models.specs import Signature
 
 if TYPE_CHECKING:

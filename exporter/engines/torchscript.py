@@ -25,6 +25,7 @@ from exporter.engines.torch_settings import require_device
 from exporter.errors import ArtifactError
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
+from models.text import split_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,8 +144,8 @@ class TorchScriptRuntime(TorchFileRuntime):
             try:
                 returned = self._graph(*inputs) if self._graph is not None else self._module(*inputs)
             except (RuntimeError, torch.jit.Error) as error:  # the second is what the archive itself raises
-                reason = str(error).strip().splitlines()[-1]
-                raise failed_run(self.path, feeds, reason) from error
+                reason = split_lines(str(error)) or [type(error).__name__]
+                raise failed_run(self.path, feeds, reason[-1]) from error
         if isinstance(returned, dict):
             return {name: to_array(value) for name, value in returned.items()}
         return name_outputs(self.path, returned, self._output_names, self.signature)

@@ -8,13 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import one_line
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.torch_archive import rewrite_archive
 from exporter.formats.torchscript_variants import random_input
 from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
+from models.errors import one_line
 
 if TYPE_CHECKING:
     from torch import nn

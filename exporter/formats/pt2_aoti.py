@@ -14,7 +14,6 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.artifacts.store import staging
 from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
-from exporter.engines.base import first_line
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
@@ -29,6 +28,7 @@ from exporter.system import cpu_features
 from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
+from models.errors import first_line
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

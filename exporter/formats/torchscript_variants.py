@@ -26,6 +26,7 @@ from exporter.passes.winograd.tile_shape import TileShape
 from exporter.timing import RoundOptions, time_interleaved
 from exporter.types import frames_shape
 from models.built_model import BuiltModel
+from models.errors import first_line
 from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -205,8 +206,7 @@ def script_and_freeze(module: nn.Module) -> torch.jit.ScriptModule:
     try:
         return torch.jit.freeze(torch.jit.script(module))
     except (RuntimeError, OSError) as error:  # OSError: of a class typed in at a prompt there is no source to compile
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UsageError(f"TorchScript cannot compile {type(module).__name__}: {lines[0]}") from error
+        raise UsageError(f"TorchScript cannot compile {type(module).__name__}: {first_line(error)}") from error
 
 
 def measure(scripts: Mapping[str, Callable[[torch.Tensor], object]], x: torch.Tensor) -> dict[str, float]:

@@ -19,6 +19,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TextIO
 
+from models.text import split_lines
+
 KEPT_BYTES = 1 << 16
 """What is kept of the output of libraries: its end."""
 MAX_LAST_LINE = 300
@@ -117,7 +119,7 @@ def standard_stream(path: Path) -> TextIO | None:
 
 def last_line(printed: bytes) -> str:
     """Return the last line that libraries printed, for the message about a crash; empty without one."""
-    lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = split_lines(printed.decode("utf-8", "replace"))
     return lines[-1][-MAX_LAST_LINE:] if lines else ""
 
 

@@ -6,7 +6,7 @@ from onnx_ir.passes.common import CheckerPass
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.memory_errors import is_out_of_memory
-from exporter.onnx_io.load import first_line
+from exporter.onnx_io.load import cause_line
 from exporter.onnx_io.onnx_passes import run_onnx_pass
 
 
@@ -24,5 +24,5 @@ def find_fault(model: ir.Model, *, full: bool = True) -> str | None:
     except Exception as error:  # the checker, serialisation and shape inference share no class
         if is_out_of_memory(error):
             raise
-        return first_line(error)
+        return cause_line(error)
     return None

@@ -15,6 +15,7 @@ from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.functions import require_expandable
 from exporter.onnx_io.message_limits import check_fields
+from models.errors import first_line
 from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader, field_header
 
@@ -72,15 +73,15 @@ def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
             f"{path}: not a complete ONNX file (truncated, or another file format){_detail(error)}"
         ) from error
     except (ValueError, TypeError, onnx.checker.ValidationError) as error:
-        raise ArtifactError(f"{path}: its weights cannot be loaded: {first_line(error)}") from error
+        raise ArtifactError(f"{path}: its weights cannot be loaded: {cause_line(error)}") from error
     return model
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's first cause, or its class's name where it has no text."""
+def cause_line(error: BaseException) -> str:
+    """Return the first line of an exception's first cause, or its class where it has no message."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return first_line(error)
 
 
 def _detail(error: Exception) -> str:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
-from exporter.onnx_io.load import first_line
+from exporter.onnx_io.load import cause_line
 
 
 def min_ir_version(opset: int) -> int:
@@ -49,7 +49,7 @@ def raise_opset(model: ir.Model, target: int) -> str | None:
     if model.graph.opset_imports[""] == target:
         model.ir_version = max(model.ir_version, min_ir_version(target))
         return None
-    reason = first_line(errors[-1]) if errors else "the converter has no adapter"
+    reason = cause_line(errors[-1]) if errors else "the converter has no adapter"
     return re.sub(r"^.*?Assertion `.*?` failed: ", "", reason)  # onnx's source file and line
 
 

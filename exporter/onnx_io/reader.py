@@ -11,7 +11,7 @@ from exporter.errors import ArtifactError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call, reads_file
 from exporter.onnx_io.external_data import check_external_data
-from exporter.onnx_io.load import INLINE_BELOW, first_line, load_without_weights
+from exporter.onnx_io.load import INLINE_BELOW, cause_line, load_without_weights
 from exporter.onnx_io.onnx_passes import run_onnx_pass
 
 UNNAMED = "graph"
@@ -45,7 +45,7 @@ def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
         with native_call("onnx's checker", path):
             run_onnx_pass(CheckerPass(), model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: onnx's checker rejects it: {first_line(error)}") from error
+        raise ArtifactError(f"{path}: onnx's checker rejects it: {cause_line(error)}") from error
     return model
 
 
@@ -62,7 +62,7 @@ def _read_unchecked(path: Path) -> ir.Model:
         _free_negative_sizes(model)
         _name_graphs(model)
     except Exception as error:  # what a malformed message leads to has no common class
-        raise ArtifactError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
+        raise ArtifactError(f"{path}: not a valid ONNX model: {cause_line(error)}") from error
     _check_weights(path, model)
     return model
 

@@ -16,7 +16,7 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.external_data import check_external_data
-from exporter.onnx_io.load import first_line
+from exporter.onnx_io.load import cause_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def _reading(path: Path) -> Generator[None]:
     except OSError as error:
         raise ArtifactError(f"cannot read the weights of {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: its weights cannot be loaded: {first_line(error)}") from error
+        raise ArtifactError(f"{path}: its weights cannot be loaded: {cause_line(error)}") from error
 
 
 def _read(tensor: TensorProto, path: Path) -> NDArray[Any]:

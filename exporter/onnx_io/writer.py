@@ -26,7 +26,7 @@ from exporter.onnx_io.load import (
     MAX_MESSAGE_BYTES,
     MODEL_GRAPH,
     TENSOR_RAW_DATA,
-    first_line,
+    cause_line,
 )
 from models.protobuf_wire import field_header
 
@@ -86,7 +86,7 @@ def _check(path: Path, model: ir.Model, full_check: bool) -> None:
         with native_call("onnx's checker", path):
             onnx.checker.check_model(str(path), full_check=full_check and not in_memory)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise C3DExportError(f"onnx's checker rejects the written model: {first_line(error)}") from error
+        raise C3DExportError(f"onnx's checker rejects the written model: {cause_line(error)}") from error
     if in_memory and (fault := find_fault(model)):
         raise C3DExportError(f"onnx's checker rejects the written model: {fault}")
 

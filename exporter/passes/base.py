@@ -21,7 +21,7 @@ from exporter.errors import UsageError
 from exporter.isolation.worker import native_call
 from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.check import find_fault
-from exporter.onnx_io.load import first_line
+from exporter.onnx_io.load import cause_line
 from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
 from exporter.passes.names import unused_name
 from exporter.passes.shapes import infer_shapes
@@ -157,7 +157,7 @@ def _run_guarded(
     except Exception as error:  # whatever a pass or its library raises, the model before it is valid
         if is_out_of_memory(error):
             raise
-        return True, f"it failed: {first_line(error)}"
+        return True, f"it failed: {cause_line(error)}"
     if [value.name for value in model.graph.outputs] != outputs:
         return True, "it renamed an output of the graph"
     if not modified:

@@ -28,6 +28,7 @@ from exporter.memory_errors import translate_memory_errors
 from exporter.stored_tensors import StoredTensor, tensor_sha256
 from exporter.system import library_version
 from exporter.types import FormatName
+from models.errors import one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -104,7 +105,7 @@ def _compare(
                 del left[wanted]
                 seen += 1
         except (RuntimeError, ValueError, TypeError, OSError) as error:
-            return ReadWeights(title, seen, f"cannot read the weights: {' '.join(str(error).split())}")
+            return ReadWeights(title, seen, f"cannot read the weights: {one_line(error)}")
     if left:
         return ReadWeights(title, seen, f"does not read {next(iter(left))}")
     return ReadWeights(title, seen)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from models.checkpoints.download import ResolvedSource
-from models.errors import CheckpointError, UnavailableError, UsageError, install_command
+from models.errors import CheckpointError, UnavailableError, UsageError, first_line, install_command
 from models.http.addresses import redact
 from models.progress import Progress
 
@@ -69,11 +69,10 @@ def _fetch(address: str, repo: str, name: str, revision: str | None, progress: P
     except errors.EntryNotFoundError as error:
         raise CheckpointError(f"{address}: the repository has no file {name}") from error
     except errors.HFValidationError as error:
-        raise UsageError(f"{address}: {_first_line(error)}") from error
+        raise UsageError(f"{address}: {_reason(error)}") from error
     except Exception as error:
-        raise CheckpointError(f"{address}: the download failed: {_first_line(error)}") from error
+        raise CheckpointError(f"{address}: the download failed: {_reason(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return TOKEN.sub("hf_…", line)
+def _reason(error: Exception) -> str:
+    return TOKEN.sub("hf_…", first_line(error))

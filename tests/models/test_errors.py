@@ -3,8 +3,10 @@
 import pickle
 import time
 
+import pytest
+
 from exporter.errors import ArtifactError
-from models.errors import MAX_MESSAGE, C3DExportError, without_path
+from models.errors import MAX_MESSAGE, C3DExportError, first_line, one_line, without_path
 
 
 def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> None:
@@ -25,6 +27,20 @@ def test_a_name_of_millions_of_characters_is_cut_for_machines_too() -> None:
     message = str(error.to_dict()["message"])
     assert message.startswith("a.onnx: no tensor ")
     assert len(message) <= MAX_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "whole"),
+    [
+        ("\n  a \n\n b\tc\n", "a", "a b c"),
+        ("", "ValueError", "ValueError"),
+        (" \n", "ValueError", "ValueError"),
+        ("x" * 1000, "x" * 1000, "x" * 400 + "…"),
+    ],
+)
+def test_what_a_library_says_in_one_line(message: str, first: str, whole: str) -> None:
+    assert first_line(ValueError(message)) == first
+    assert one_line(ValueError(message)) == whole
 
 
 def test_an_error_is_the_same_in_another_process() -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from exporter.engines.base import first_line
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
 from exporter.engines.reference.kernels.types import Body
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
@@ -31,6 +30,7 @@ from exporter.engines.reference.single_node import (
     with_float_dtype,
 )
 from exporter.memory_errors import is_out_of_memory
+from models.errors import first_line
 
 OWN_KERNEL = "own kernel"
 IN_ONNX = "onnx's evaluator"

@@ -10,7 +10,7 @@ from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.npz import torch_dtype
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.unbuilt import require_tensors
-from models.errors import CheckpointError
+from models.errors import CheckpointError, first_line
 from models.npy_header import HEADER_ERRORS, read_header
 
 MAGIC = b"\x93NUMPY"
@@ -31,8 +31,7 @@ def read_npy(file: MappedFile) -> ReadResult:
     try:
         shape, fortran, dtype = read_header(file.stream)
     except HEADER_ERRORS as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file.path}: not a valid .npy file: {first}") from error
+        raise CheckpointError(f"{file.path}: not a valid .npy file: {first_line(error)}") from error
     start = file.stream.tell()
     if dtype.hasobject and dtype.fields is None:
         return _read_objects(file, start)

@@ -16,7 +16,7 @@ from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.readers.zip_archive import Member, verified_members
 from models.checkpoints.unbuilt import require_tensors
-from models.errors import CheckpointError
+from models.errors import CheckpointError, first_line
 from models.npy_header import HEADER_ERRORS, read_header
 from models.unpacking import BAD_ZIP
 
@@ -41,8 +41,7 @@ def read_npz(file: MappedFile) -> ReadResult:
             except CheckpointError:
                 raise
             except (*BAD_ZIP, *HEADER_ERRORS) as error:
-                first = (str(error).splitlines() or [type(error).__name__])[0]
-                raise CheckpointError(f"{file.path}: {name} is not a valid array: {first}") from error
+                raise CheckpointError(f"{file.path}: {name} is not a valid array: {first_line(error)}") from error
     if not any(isinstance(array, memoryview) for array in arrays.values()):
         return ReadResult(arrays, "npz")
     return _with_objects(file, arrays)
