@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def cast_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Return the feeds in the dtypes of a model's inputs; numbers out of a dtype's range become infinite.
 
-    A sequence is a list of arrays.
+    A sequence is a list of arrays. Float64 arrays stay: they are for a model in float64, whatever its file states.
     """
-    dtypes = {spec.name: spec.dtype for spec in specs}
+    wide = {name for name, values in feeds.items() if getattr(values, "dtype", None) == np.float64}
+    dtypes = {spec.name: spec.dtype for spec in specs if spec.name not in wide}
     return {name: cast(values, dtypes[name]) if name in dtypes else values for name, values in feeds.items()}
 
 

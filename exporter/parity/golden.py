@@ -98,9 +98,9 @@ class GoldenOutputs:
             self.computed += len(missing)
         self.seconds += spent["reference"]
 
-    def run_float32(self, inputs: InputSet) -> Outputs:
-        """Return the float32 baseline's outputs on an input set of one row, which is not kept."""
-        return replace(self, inputs=inputs, run_rows=None, _rows={})._run("float32", [0])[0]
+    def run_once(self, precision: ReferencePrecision, inputs: InputSet) -> Outputs:
+        """Return the source's outputs on an input set of one row, which are not kept."""
+        return replace(self, inputs=inputs, run_rows=None, _rows={})._run(precision, [0])[0]
 
     def row(self, row: int) -> RowOutputs:
         """Return the outputs of a computed row, and the notes about how the source was run."""

@@ -9,7 +9,7 @@ from helpers.graphs import graph, node, normal, save
 from helpers.parity import verify
 
 from exporter.onnx_io.signature import read_signature
-from exporter.parity.conditioning import disturbed_baseline
+from exporter.parity.conditioning import DisturbedRun, disturbed_baseline
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
@@ -89,9 +89,12 @@ def test_only_the_item_whose_error_is_far_larger_and_finite_takes_another_baseli
     golden = GoldenOutputs(source, InputSet.of_rows({"x": rows}, ["a", "b", "c"]))
     golden.compute([0, 1, 2])
     moved = {0: [[-1, -9]], 1: [[-3, np.inf]], 2: [[-5, -6]]}
-    monkeypatch.setattr(
-        "exporter.parity.conditioning._run_disturbed", lambda _, row: ({"y": np.array(moved[row], np.float32)},)
-    )
+
+    def run(self: DisturbedRun, precision: str, _: float) -> dict[str, np.ndarray]:
+        exact = golden.float64("y", [self.row])
+        return {"y": exact if precision == "float64" else np.array(moved[self.row], np.float32)}
+
+    monkeypatch.setattr(DisturbedRun, "_run", run)
     found = disturbed_baseline(golden, "y", [1, 0, 2])
     assert found is not None
     assert found.tolist() == [[-3, -4], [-1, -9], [-5, -6]]
@@ -103,3 +106,37 @@ def test_a_tolerance_of_the_user_is_no_multiple_of_the_baseline(tmp_path: Path) 
     report = verify(mine, theirs, input_types=TYPES, rtol=1e-6)
     assert not report.passed
     assert not any(row.disturbed for row in report.comparisons)
+
+
+JUMPS = {
+    "Ceil": ([node("Ceil", "x", "z")], 3.0),
+    "Greater": ([node("Greater", "x one", "g"), node("Where", "g x half", "z")], 1.0),
+    "Round": ([node("Mul", "x half", "h"), node("Round", "h", "z")], 5.0),
+    "ArgMax": ([node("ArgMax", "x", "i", axis=1, keepdims=0), node("Gather", "table i", "z")], 7.0),
+}
+
+
+@pytest.mark.parametrize("operator", [*JUMPS])
+@pytest.mark.parametrize(("scale", "passed"), [(1.0, True), (1.01, False)])
+def test_a_jump_at_the_input_is_no_magnified_rounding(
+    operator: str, scale: float, tmp_path: Path, *, passed: bool
+) -> None:
+    """A step above a whole number is another one for `Ceil`: a budget in which a fault of 1 % passed."""
+    nodes, value = JUMPS[operator]
+    weights = {
+        "one": np.array(1, np.float32),
+        "half": np.array(0.5, np.float32),
+        "table": normal(6, 6) * np.float32(5),
+    }
+
+    def model(path: Path, factor: float) -> Path:
+        used = {name: array for name, array in weights.items() if any(name in made.input for made in nodes)}
+        used["w"] = normal(6, 4) * np.float32(factor)
+        return save(path, graph([*nodes, node("MatMul", "z w", "y")], {"x": ("n", 6)}, {"y": ("n", 4)}, used))
+
+    np.savez(tmp_path / "x.npz", x=np.full((1, 6), value, np.float32))
+    theirs, mine = model(tmp_path / "theirs.onnx", 1), model(tmp_path / "mine.onnx", scale)
+    report = verify(mine, theirs, {"x": (1, 6)}, arrays=(tmp_path / "x.npz",), input_types=("zeros",))
+    rows = [row for row in report.comparisons if row.input != "zeros"]
+    assert rows
+    assert all(row.passed is passed and not row.disturbed for row in rows)
