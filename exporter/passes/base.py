@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ONNX = ("", "ai.onnx")
 """The two names of the standard operators' domain."""
+PASSES_OPSET = 13
+"""The first opset in which Slice, ReduceSum, Unsqueeze and others have the inputs that passes write."""
 
 
 class GraphPass(ir.passes.InPlacePass):
@@ -46,6 +48,7 @@ class GraphPass(ir.passes.InPlacePass):
         measures: it may measure variants on this machine, which takes long.
         enters_subgraphs: its implementation would also change If, Loop and Scan's graphs, so that a model with any is
             left unchanged.
+        min_opset: a model of an older opset is left unchanged: it lacks operators that the pass writes.
         decisions: what the last call decided, in the order of the graph.
     """
 
@@ -55,6 +58,7 @@ class GraphPass(ir.passes.InPlacePass):
     preparatory: ClassVar[bool] = False
     measures: ClassVar[bool] = False
     enters_subgraphs: ClassVar[bool] = False
+    min_opset: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
@@ -62,7 +66,7 @@ class GraphPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite `model`; `modified` is whether anything changed."""
         self.decisions.clear()
-        skip = self.enters_subgraphs and len(list(model.graphs())) > 1
+        skip = (self.enters_subgraphs and len(list(model.graphs())) > 1) or get_opset(model) < self.min_opset
         return ir.passes.PassResult(model, not skip and self.rewrite(model))
 
     @abc.abstractmethod
@@ -78,6 +82,24 @@ class GraphPass(ir.passes.InPlacePass):
         self.decisions.append(
             Decision(display_name(node), node.op_type, action, str(reason), error=error, remedy=remedy)
         )
+
+
+class NodePass(GraphPass):
+    """A pass that rewrites nodes of some standard operators one by one.
+
+    Attributes:
+        operators: the operators.
+    """
+
+    operators: ClassVar[tuple[str, ...]]
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """See `GraphPass`."""
+        return sum(self.rewrite_node(model, node) for node in find_nodes(model, *self.operators)) > 0
+
+    @abc.abstractmethod
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """Rewrite what begins with `node`, record the decision, and return whether anything changed."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +227,23 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     if value is None or value.is_graph_input():
         return None
     return ir.convenience.get_const_tensor(value)
+
+
+def read_array(value: ir.Value | None) -> NDArray[Any]:
+    """Return the numbers of a constant, which may be mapped from a file."""
+    tensor = constant(value)
+    assert tensor is not None, f"{value} is not constant"
+    return np.asarray(tensor.numpy())
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Let all that reads a value, and the graph's outputs, take another, which gets its name, shape and type.
+
+    What computes the old value should be removed then.
+    """
+    name, shape, kind = old.name, old.shape, old.type
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    new.name, new.shape, new.type = name, shape, kind
 
 
 def single_consumer(value: ir.Value) -> ir.Node | None:

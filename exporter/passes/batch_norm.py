@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, relative_error, remove_unused_initializers
+from exporter.passes.base import add_initializer, constant, read_array, relative_error, remove_unused_initializers
 
 DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 """Dtypes of weights that are folded: in float16 a product would be rounded where it was not."""
@@ -85,14 +85,31 @@ def check_statistics(norm: ir.Node, channels: int) -> str | None:
 
 def output_channels(layer: ir.Node) -> int:
     """Return the number of output channels of a Conv, ConvTranspose or Gemm with constant weights."""
-    weight = constant(layer.inputs[1])
-    assert weight is not None
-    shape = weight.shape.numpy()
-    if layer.op_type == "Conv":  # (out, in / group, *kernel)
-        return shape[0]
-    if layer.op_type == "ConvTranspose":  # (in, out / group, *kernel)
-        return shape[1] * layer.attributes.get_int("group", 1)
-    return shape[0] if layer.attributes.get_int("transB", 0) else shape[1]
+    return count_channels(layer, output_axis(layer))
+
+
+def output_axis(layer: ir.Node) -> int:
+    """Return the axis of a layer's weight that counts output channels; of 0 and 1 the other counts inputs.
+
+    The weight of a Conv is (out, in / group, *kernel), of a ConvTranspose (in, out / group, *kernel).
+    """
+    return 0 if layer.op_type == "Conv" or layer.attributes.get_int("transB", 0) else 1
+
+
+def count_channels(layer: ir.Node, axis: int) -> int:
+    """Return the number of channels that an axis of a layer's constant weight counts: 1 has those of one group."""
+    size = read_array(layer.inputs[1]).shape[axis]
+    return size * layer.attributes.get_int("group", 1) if axis == 1 else size
+
+
+def scale_channels(layer: ir.Node, weight: Doubles, scale: Doubles, axis: int) -> Doubles:
+    """Return the weight of a layer with the channels that an axis counts times their `scale` (channels,)."""
+    ones = [1] * (weight.ndim - 2)
+    if axis == 0:
+        return weight * scale.reshape(-1, 1, *ones)
+    group = layer.attributes.get_int("group", 1)
+    grouped = weight.reshape(group, -1, *weight.shape[1:])
+    return (grouped * scale.reshape(group, 1, -1, *ones)).reshape(weight.shape)
 
 
 def read_statistics(norm: ir.Node) -> Statistics:
@@ -104,8 +121,7 @@ def read_statistics(norm: ir.Node) -> Statistics:
 
 def read_doubles(value: ir.Value | None) -> Doubles:
     """Return a constant in float64."""
-    tensor: Any = constant(value)
-    return np.asarray(tensor.numpy(), dtype=np.float64)
+    return read_array(value).astype(np.float64)
 
 
 def read_bias(layer: ir.Node) -> Doubles:
@@ -120,9 +136,7 @@ def replace_parameters(model: ir.Model, layer: ir.Node, weight: Doubles, bias: D
 
     The names stay unless a weight has other consumers. Gemm's factor `beta`, which `read_bias` includes, becomes 1.
     """
-    tensor = constant(layer.inputs[1])
-    assert tensor is not None
-    dtype = tensor.dtype.numpy()
+    dtype = read_array(layer.inputs[1]).dtype
     if len(layer.inputs) == 2:
         layer.resize_inputs(3)
     if layer.op_type == "Gemm":

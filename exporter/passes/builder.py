@@ -6,9 +6,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, used_names
+from exporter.passes.base import add_initializer, constant, get_opset, used_names
 from exporter.passes.names import unused_name
 
+REDUCE_AXES_AS_INPUT = 18
+"""The opset from which ReduceMax and ReduceMean take their axes as an input."""
 MATRIX_PREFIXES = ("winograd.", "conv2d.")
 """Prefixes of the names of fixed matrices, which are part of an algorithm and not weights."""
 
@@ -16,6 +18,40 @@ MATRIX_PREFIXES = ("winograd.", "conv2d.")
 def is_made_by_pass(node: ir.Node) -> bool:
     """Return whether an earlier run of a pass made a node, by its name: `conv1.winograd.weight.taps`."""
     return any(f".{prefix}" in str(node.name) for prefix in MATRIX_PREFIXES)
+
+
+def insert_node(
+    model: ir.Model,
+    before: ir.Node,
+    operator: str,
+    inputs: list[ir.Value],
+    name: str,
+    shape: ir.Shape | None = None,
+    dtype: ir.DataType | None = None,
+    *,
+    output: str = "",
+    **attributes: int | list[int],
+) -> ir.Value:
+    """Insert a node of a standard operator before another, and return its only output.
+
+    Args:
+        model: the model.
+        before: a node of its main graph.
+        operator: the new node's operator.
+        inputs: its inputs.
+        name: its name, numbered if that is used.
+        shape: of the output, where it is known.
+        dtype: of the output, where it is known.
+        output: the name of the output; that of the node and `.out` if it is empty.
+        **attributes: the node's attributes.
+    """
+    used = used_names(model)
+    node = ir.node(operator, inputs, attributes, name=unused_name(used, name))
+    value = node.outputs[0]
+    value.name, value.shape = unused_name(used, output or f"{name}.out"), shape
+    value.type = None if dtype is None else ir.TensorType(dtype)
+    model.graph.insert_before(before, node)
+    return value
 
 
 class Builder:
@@ -52,6 +88,12 @@ class Builder:
         """Make a Reshape; -1 is the batch and the axes that are merged with it."""
         name = ".".join("n" if size < 0 else str(size) for size in shape)
         return self.op("Reshape", step, x, self.integers(f"shape.{name}", shape))
+
+    def reduce(self, operator: str, step: str, x: ir.Value, axis: int, name: str, *, kept: bool = False) -> ir.Value:
+        """Make a ReduceMax or ReduceMean over one axis; `name` is that of its constant, where it has one."""
+        if get_opset(self._model) < REDUCE_AXES_AS_INPUT:
+            return self.op(operator, step, x, axes=[axis], keepdims=int(kept))
+        return self.op(operator, step, x, self.integers(name, [axis]), keepdims=int(kept))
 
     def integers(self, name: str, values: list[int] | tuple[int, ...]) -> ir.Value:
         """Return an int64 constant; see `constant`."""

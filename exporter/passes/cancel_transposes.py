@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, GraphPass, display_name, find_nodes
+from exporter.passes.base import ONNX, NodePass, display_name, replace_value
 
 LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
 """From (N, C, T, H, W) to (N, T, H, W, C), and back."""
@@ -12,7 +12,7 @@ FRAMES = [0, 2, 1, 3, 4]
 """From (N, C, T, H, W) to (N, T, C, H, W), and back."""
 
 
-class CancelTransposes(GraphPass):
+class CancelTransposes(NodePass):
     """A Transpose with the inverse permutation of the Transpose before it is removed.
 
     *Given* `z = Transpose(y, q)`, `y = Transpose(x, p)`, with p[q[i]] = i. *Result*: `z = x`; `y` stays while anything
@@ -22,16 +22,14 @@ class CancelTransposes(GraphPass):
     name = "cancel-transposes"
     condition = "A Transpose whose input is a Transpose with the inverse permutation."
     reason = "Both are copies of a whole activation."
+    operators = ("Transpose",)
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for node in find_nodes(model, "Transpose"):
-            before = cancel(model, node)
-            if before is not None:
-                self.decide(node, "removed", f"it undoes {before}")
-                modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        before = cancel(model, node)
+        if before is not None:
+            self.decide(node, "removed", f"it undoes {before}")
+        return before is not None
 
 
 def cancel(model: ir.Model, node: ir.Node) -> str | None:
@@ -46,13 +44,10 @@ def cancel(model: ir.Model, node: ir.Node) -> str | None:
         producer = source.producer()
         if producer is None or producer.graph is not node.graph or source.is_graph_output():
             return None  # the output needs a node of its own
-        name, shape, kind = result.name, result.shape, result.type
-        result.replace_all_uses_with(source, replace_graph_outputs=True)
-        model.graph.remove(node, safe=True)
-        source.name, source.shape, source.type = name, shape, kind
+        replace_value(result, source)
     else:
         result.replace_all_uses_with(source)
-        model.graph.remove(node, safe=True)
+    model.graph.remove(node, safe=True)
     if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
         model.graph.remove(before, safe=True)
     return display_name(before)

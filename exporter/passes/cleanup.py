@@ -20,7 +20,7 @@ from onnx_ir.passes.common import (
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import explicit_ceil_pools
-from exporter.passes.base import GraphPass, constant, find_nodes
+from exporter.passes.base import GraphPass, constant, find_nodes, replace_value
 from exporter.passes.builder import is_made_by_pass
 from exporter.passes.shapes import preserve_signature
 
@@ -97,10 +97,7 @@ def _resolve_cast_like(model: ir.Model) -> int | None:
         to = ir.AttrInt64("to", int(dtype or 0))
         cast = ir.Node("", "Cast", node.inputs[:1], [to, *node.attributes.values()], num_outputs=1, name=node.name)
         node.graph.insert_before(node, cast)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
-        old, new = node.outputs[0], cast.outputs[0]
-        new.type, new.shape = old.type, old.shape
-        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-        new.name = old.name
+        replace_value(node.outputs[0], cast.outputs[0])
         node.graph.remove(node, safe=True)  # pyright: ignore[reportOptionalMemberAccess]
     return len(found)
 
@@ -122,9 +119,7 @@ class RemoveNoOps(GraphPass):
         for node in dropped:
             identity = ir.Node("", "Identity", [node.inputs[0]], num_outputs=1, name=node.name)
             node.graph.insert_before(node, identity)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
-            ir.convenience.replace_all_uses_with(node.outputs[0], identity.outputs[0], replace_graph_outputs=True)
-            identity.outputs[0].name = node.outputs[0].name
-            identity.outputs[0].shape, identity.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
+            replace_value(node.outputs[0], identity.outputs[0])
             model.graph.remove(node, safe=True)
         removed = [_remove_identity(node) for node in find_nodes(model, "Identity")]
         return bool(dropped) or any(removed)

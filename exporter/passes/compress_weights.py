@@ -24,12 +24,16 @@ from exporter.passes.base import (
     add_initializer,
     constant,
     get_opset,
+    read_array,
     remove_unused_initializers,
+    replace_value,
     single_consumer,
     used_names,
 )
-from exporter.passes.builder import MATRIX_PREFIXES
+from exporter.passes.builder import MATRIX_PREFIXES, insert_node
 from exporter.passes.names import unused_name
+from exporter.passes.quantize.arithmetic import quantize_weight
+from exporter.passes.quantize.layers import is_plain
 from exporter.types import WeightDtype
 
 MIN_ELEMENTS = 4096
@@ -74,19 +78,18 @@ class CompressWeights(GraphPass):
 
     def _store_float16(self, model: ir.Model, value: ir.Value) -> bool:
         consumer = next(iter(value.uses())).node
-        weights = _to_numpy(value)
+        weights = read_array(value)
         if not np.abs(weights).max(initial=0.0) <= FLOAT16_MAX:
             self.decide(consumer, "left in fp32", "a weight is beyond float16's largest number, 65504")
             return False
-        uses = list(value.uses())
-        name = str(value.name)
-        cast = _insert_first(model, "Cast", [], f"{name}.float32", {"to": ir.DataType.FLOAT.value}, value)
+        uses, name, first = list(value.uses()), str(value.name), model.graph[0]
         for use in uses:
-            use.node.replace_input_with(use.idx, cast.outputs[0])
+            use.node.replace_input_with(use.idx, None)
         remove_unused_initializers(model, [value])
         stored = add_initializer(model, name, ir.tensor(weights.astype(np.float16)))
-        cast.resize_inputs(1)
-        cast.replace_input_with(0, stored)
+        cast = _to_float32(model, first, "Cast", [stored], f"{name}.float32", value.shape, to=ir.DataType.FLOAT)
+        for use in uses:
+            use.node.replace_input_with(use.idx, cast)
         self.decide(consumer, "stored as fp16", "cast back to float32 when the file is loaded")
         return True
 
@@ -94,7 +97,7 @@ class CompressWeights(GraphPass):
         uses = list(value.uses())
         consumer, index = uses[0].node, uses[0].idx
         # Winograd transforms the weights of a convolution, beginning with a Reshape
-        transformed = consumer.op_type == "Reshape" and _to_numpy(value).ndim >= MIN_CONV_RANK
+        transformed = consumer.op_type == "Reshape" and read_array(value).ndim >= MIN_CONV_RANK
         standard = consumer.domain in ONNX and consumer.graph is model.graph
         if len(uses) > 1 or index != 1 - transformed or not standard:
             self.decide(consumer, "left in fp32", "the weight is read by several nodes, or by one that is no layer")
@@ -112,23 +115,16 @@ class CompressWeights(GraphPass):
         return True
 
     def _quantise_conv(self, model: ir.Model, consumer: ir.Node, value: ir.Value, index: int) -> None:
-        weights = _to_numpy(value)
-        flat = weights.reshape(len(weights), -1)
-        scale = _get_scale(flat, axis=1)
-        quantised = _quantise(flat, scale[:, None]).reshape(weights.shape)
-        scale = scale.reshape(-1, *[1] * (weights.ndim - 1))
+        weights, first, shape = read_array(value), model.graph[0], value.shape
+        quantised, scale = quantize_weight(weights, tuple(range(1, weights.ndim)))
         stored, scales = _replace_by_int8(model, consumer, value, quantised, scale, index)
-        name, kind = str(stored.name), {"to": ir.DataType.FLOAT.value}
-        product = _insert_first(model, "Mul", [], f"{name}.float32", {}, value)
-        cast = _insert_first(model, "Cast", [stored], f"{name}.cast", kind, value)
-        product.resize_inputs(2)
-        product.replace_input_with(0, cast.outputs[0])
-        product.replace_input_with(1, scales)
-        consumer.replace_input_with(index, product.outputs[0])
+        cast = _to_float32(model, first, "Cast", [stored], f"{stored.name}.cast", shape, to=ir.DataType.FLOAT)
+        product = _to_float32(model, first, "Mul", [cast, scales], f"{stored.name}.float32", shape)
+        consumer.replace_input_with(index, product)
 
     def _quantise_linear(self, model: ir.Model, consumer: ir.Node, value: ir.Value) -> int:
         """Rewrite the layer as `x @ W (+ b)` with W (in, out) in blocks; return the block size."""
-        weights = _to_numpy(value)
+        weights = read_array(value)
         transposed = bool(consumer.attributes.get_int("transB", 0))  # then (out, in), and only the int8 is transposed
         inputs = weights.shape[1 if transposed else 0]
         block = next(size for size in BLOCKS if inputs % size == 0)
@@ -136,23 +132,22 @@ class CompressWeights(GraphPass):
             weights.reshape(len(weights), -1, block) if transposed else weights.reshape(-1, block, weights.shape[1])
         )
         axis = 2 if transposed else 1
-        scale = _get_scale(blocks, axis)
-        quantised = _quantise(blocks, np.expand_dims(scale, axis)).reshape(weights.shape)
+        quantised, scale = quantize_weight(blocks, axis)
+        quantised, scale = quantised.reshape(weights.shape), scale.squeeze(axis)
         if transposed:
             quantised, scale = np.ascontiguousarray(quantised.T), np.ascontiguousarray(scale.T)
         stored, scales = _replace_by_int8(model, consumer, value, quantised, scale)
-        attributes = {"axis": 0, "block_size": block}
-        shaped = ir.Value(shape=ir.Shape(quantised.shape))
-        restored = _insert_first(
-            model, "DequantizeLinear", [stored, scales], f"{stored.name}.float32", attributes, shaped
+        name, shape = f"{stored.name}.float32", ir.Shape(quantised.shape)
+        restored = _to_float32(
+            model, model.graph[0], "DequantizeLinear", [stored, scales], name, shape, axis=0, block_size=block
         )
         if consumer.op_type == "MatMul":
-            consumer.replace_input_with(1, restored.outputs[0])
+            consumer.replace_input_with(1, restored)
             after = single_consumer(consumer.outputs[0])
             if after is not None and after.op_type == "Add" and after.domain in ONNX:
                 after.op_type = "Sum"  # as `_to_matmul` does
         else:
-            _to_matmul(model, consumer, restored.outputs[0])
+            _to_matmul(model, consumer, restored)
         return block
 
 
@@ -171,16 +166,14 @@ def _replace_by_int8(
 
 def _check_linear(model: ir.Model, consumer: ir.Node, value: ir.Value) -> str | None:
     """Return why a layer cannot have an int8 weight in blocks, or None."""
-    shape = tuple(int(size) for size in _to_numpy(value).shape)
+    shape = tuple(int(size) for size in read_array(value).shape)
     if consumer.op_type not in ("Gemm", "MatMul") or len(shape) != 2:
         return f"{consumer.op_type} with a weight of {len(shape)} axes is not stored as int8"
     if get_opset(model) < BLOCKED_OPSET:
         return f"blocks of int8 need opset {BLOCKED_OPSET}; the model has {get_opset(model)}"
-    attributes = consumer.attributes
-    plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
-    if not plain or attributes.get_int("transA", 0):
+    if not is_plain(consumer):
         return "the Gemm scales or transposes its input"
-    inputs = shape[1] if attributes.get_int("transB", 0) else shape[0]
+    inputs = shape[1] if consumer.attributes.get_int("transB", 0) else shape[0]
     return None if inputs % BLOCKS[-1] == 0 else f"its {inputs} inputs are no multiple of {BLOCKS[-1]}"
 
 
@@ -192,47 +185,28 @@ def _to_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
     """
     x, output = gemm.inputs[0], gemm.outputs[0]
     bias = gemm.inputs[2] if len(gemm.inputs) > 2 else None
-    name, result, shape, kind = gemm.name, output.name, output.shape, output.type
+    name = gemm.name
     matmul = ir.Node("", "MatMul", [x, weight], num_outputs=1, name=gemm.name)
     nodes = [matmul]
     if bias is not None:
         matmul.name = unused_name(used_names(model), f"{name}.matmul")
         matmul.outputs[0].name = unused_name(used_names(model), f"{name}.matmul.out")
-        matmul.outputs[0].shape, matmul.outputs[0].type = shape, kind
+        matmul.outputs[0].shape, matmul.outputs[0].type = output.shape, output.type
         nodes.append(ir.Node("", "Sum", [matmul.outputs[0], bias], num_outputs=1, name=name))
     model.graph.insert_before(gemm, nodes)
-    last = nodes[-1].outputs[0]
-    ir.convenience.replace_all_uses_with(output, last, replace_graph_outputs=True)
+    replace_value(output, nodes[-1].outputs[0])
     model.graph.remove(gemm, safe=True)
-    last.name, last.shape, last.type = result, shape, kind
 
 
-def _insert_first(
-    model: ir.Model, operator: str, inputs: list[ir.Value], name: str, attributes: dict[str, Any], like: ir.Value
-) -> ir.Node:
-    """Insert a node at the beginning of the graph, with one output called `name`, of the shape of `like`."""
-    name = unused_name(used_names(model), name)
-    attached = [ir.AttrInt64(key, number) for key, number in attributes.items()]
-    node = ir.Node("", operator, inputs, attached, num_outputs=1, name=name)
-    node.outputs[0].name = name
-    node.outputs[0].shape, node.outputs[0].type = like.shape, ir.TensorType(ir.DataType.FLOAT)
-    model.graph.insert_before(model.graph[0], node)
-    return node
-
-
-def _to_numpy(value: ir.Value) -> Floats:
-    tensor = constant(value)
-    assert tensor is not None
-    return np.asarray(tensor.numpy())
-
-
-def _get_scale(weights: Floats, axis: int) -> Floats:
-    """Return max|W| / 127 along `axis` in float32, 1 where all weights are zero."""
-    largest = np.maximum(weights.max(axis), -weights.min(axis)).astype(np.float32)
-    return np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-
-
-def _quantise(weights: Floats, scale: Floats) -> NDArray[np.int8]:
-    scaled = weights / scale
-    np.rint(scaled, out=scaled)
-    return np.clip(scaled, -127, 127, out=scaled).astype(np.int8)
+def _to_float32(
+    model: ir.Model,
+    first: ir.Node,
+    operator: str,
+    inputs: list[ir.Value],
+    name: str,
+    shape: ir.Shape | None,
+    **attributes: int,
+) -> ir.Value:
+    """Insert a node at the beginning of the graph, before `first`, with a float32 output of its own name."""
+    dtype = ir.DataType.FLOAT
+    return insert_node(model, first, operator, inputs, name, shape, dtype, output=name, **attributes)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import constant, display_name
+from exporter.passes.base import display_name, read_array
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_LAST
 from exporter.passes.conv2d_pattern import Conv2dMatch
@@ -63,15 +63,13 @@ def _weight(builder: Builder, match: Conv2dMatch, taps: int) -> ir.Value:
     The file keeps the trained weights; engines reorder them once, when they load it.
     """
     weight = match.nodes[0].inputs[1]
-    tensor = constant(weight)
     assert weight is not None
-    assert tensor is not None
     own, *kernel = match.conv.kernel
     rows = builder.reshape(weight, "weight.taps", match.outputs, match.channels, own, prod(kernel))
     ordered = builder.op("Transpose", "weight.frames", rows, perm=[0, 2, 1, 3])
     if taps > own:
         shape = (match.outputs, taps - own, match.channels, prod(kernel))
-        zeros = builder.constant(f"conv2d.zeros.{'.'.join(map(str, shape))}", np.zeros(shape, tensor.dtype.numpy()))
+        zeros = builder.constant(f"conv2d.zeros.{'.'.join(map(str, shape))}", np.zeros(shape, read_array(weight).dtype))
         ordered = builder.op("Concat", "weight.zeros", ordered, zeros, axis=1)
     return builder.reshape(ordered, "weight", match.outputs, taps * match.channels, *kernel)
 
@@ -93,28 +91,23 @@ def _replace(
     biases = [value for value in conv.inputs[2:] if value is not None]
     for node in match.nodes:
         if node is conv:
-            x = op("Conv", "conv", x, weight, *biases, **match.conv.attributes_2d())
+            x = op("Conv", "conv", x, weight, *biases, **match.conv.over_space().attributes())
         elif node.op_type == "Relu":
             x = op("Relu", "relu", x)
         elif match.pool is not None:
-            x = op("MaxPool", "pool", x, **match.pool.attributes_2d())
+            x = op("MaxPool", "pool", x, **match.pool.over_space().attributes())
     frames_out, rows, columns = match.pooled
     if match.pool is not None and match.pools_frames:
         x = reshape(x, "volume", -1, match.convolved[0], outputs, rows, columns)
         x = op("Transpose", "channels_first", x, perm=FRAMES)
-        x = op("MaxPool", "pool_frames", x, **match.pool.attributes_of_frames())
+        x = op("MaxPool", "pool_frames", x, **match.pool.over_frames().attributes())
     elif channels_last:
-        x = reshape(
-            op("Transpose", "channels_last", x, perm=IMAGE_LAST), "volume", -1, frames_out, rows, columns, outputs
-        )
+        x = op("Transpose", "channels_last", x, perm=IMAGE_LAST)
+        x = reshape(x, "volume", -1, frames_out, rows, columns, outputs)
         x = op("Transpose", "channels_first", x, perm=FIRST)
     else:
-        x = op(
-            "Transpose",
-            "channels_first",
-            reshape(x, "volume", -1, frames_out, outputs, rows, columns),
-            perm=FRAMES,
-        )
+        x = reshape(x, "volume", -1, frames_out, outputs, rows, columns)
+        x = op("Transpose", "channels_first", x, perm=FRAMES)
     ir.convenience.replace_nodes_and_values(
         model.graph, match.nodes[-1], match.nodes, builder.nodes, [match.result], [x]
     )

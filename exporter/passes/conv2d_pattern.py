@@ -55,23 +55,14 @@ class Window:
             "pads": [*self.before, *self.after],
         }
 
-    def attributes_2d(self) -> dict[str, list[int]]:
-        """Return the attributes of the same window over (H, W)."""
-        return {
-            "kernel_shape": list(self.kernel[1:]),
-            "strides": list(self.strides[1:]),
-            "dilations": list(self.dilations[1:]),
-            "pads": [*self.before[1:], *self.after[1:]],
-        }
+    def over_space(self) -> "Window":
+        """Return the same window over (H, W)."""
+        return Window(self.kernel[1:], self.strides[1:], self.dilations[1:], self.before[1:], self.after[1:])
 
-    def attributes_of_frames(self) -> dict[str, list[int]]:
-        """Return the attributes of the same window over T alone, of volumes."""
-        return {
-            "kernel_shape": [self.kernel[0], 1, 1],
-            "strides": [self.strides[0], 1, 1],
-            "dilations": [self.dilations[0], 1, 1],
-            "pads": [self.before[0], 0, 0, self.after[0], 0, 0],
-        }
+    def over_frames(self) -> "Window":
+        """Return the same window over T alone, of volumes."""
+        kernel, strides, dilations = ((taps[0], 1, 1) for taps in (self.kernel, self.strides, self.dilations))
+        return Window(kernel, strides, dilations, (self.before[0], 0, 0), (self.after[0], 0, 0))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from exporter.passes import autotune
 from exporter.passes.autotune import Measurements, fastest
-from exporter.passes.base import Decision, GraphPass, display_name, find_nodes, get_opset
+from exporter.passes.base import PASSES_OPSET, Decision, NodePass, display_name, find_nodes, get_opset
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv2d_cost import conv2d_ms, direct_ms
 from exporter.passes.conv2d_emit import replace_by_conv2d
@@ -31,7 +31,6 @@ from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from models.progress import Progress, no_progress
 
 DIRECT, CONV2D = "direct", "conv2d"
-MIN_OPSET = 13
 MAX_COST_RATIO = 0.9
 """The predicted time must be at most this fraction of the original's: the cost model is off by as much."""
 MEASURE_MARGIN = 1.5
@@ -41,7 +40,7 @@ Measure = Callable[[ir.Model, ir.Model], dict[str, float]]
 """Measures the nodes as they are and as a 2-D convolution: {variant: milliseconds}."""
 
 
-class Conv3dAsConv2d(GraphPass):
+class Conv3dAsConv2d(NodePass):
     """A 3-D convolution is computed in 2-D, where that is faster: first layers, strided ones, kernels of one frame."""
 
     name = "conv3d-as-conv2d"
@@ -51,27 +50,24 @@ class Conv3dAsConv2d(GraphPass):
         f"{MAX_FRAMES} frames if its kernel has several."
     )
     reason = "onnxruntime has a blocked layout for images, in which it pools without reordering, and none for volumes."
+    min_opset = PASSES_OPSET
+    operators = ("Conv",)
 
     def __init__(self, measure: Measure | None = None) -> None:
         """Set the pass up; `measure` decides if it is given, otherwise the cost model does."""
         super().__init__()
         self.measure = measure
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for conv in find_nodes(model, "Conv"):
-            match = match_conv2d(conv) if get_opset(model) >= MIN_OPSET else None
-            if match is None:
-                continue
-            decision = self._decision(match, get_opset(model))
-            if decision is None:
-                continue
-            self.decisions.append(decision)
-            if decision.action == CONV2D:
-                replace_by_conv2d(model, match, channels_last=match.channels_last)
-                modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        match = match_conv2d(node)
+        decision = None if match is None else self._decision(match, get_opset(model))
+        if match is None or decision is None:
+            return False
+        self.decisions.append(decision)
+        if decision.action == CONV2D:
+            replace_by_conv2d(model, match, channels_last=match.channels_last)
+        return decision.action == CONV2D
 
     def _decision(self, match: Conv2dMatch, opset: int) -> Decision | None:
         """Return the decision, or None if nothing speaks for a 2-D convolution."""

@@ -13,20 +13,18 @@ from math import prod
 
 import onnx_ir as ir
 
-from exporter.passes.base import GraphPass, constant, display_name, find_nodes, get_opset
+from exporter.passes.base import PASSES_OPSET, NodePass, constant, display_name, read_array
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FRAMES
+from exporter.passes.conv2d_pattern import AXES, Window, read_window
 from exporter.passes.shapes import get_shape
 
 CONV2D = "conv2d"
-MIN_OPSET = 13
 MIN_POSITIONS = 128
 """Rows times columns of the input: with fewer, a product of each frame takes longer than one of the volume."""
-AXES = 3
-"""Axes of a volume."""
 
 
-class ConvTransposeAs2d(GraphPass):
+class ConvTransposeAs2d(NodePass):
     """A transposed convolution of volumes is computed frame by frame, where no output frame has two sources."""
 
     name = "conv-transpose-as-2d"
@@ -35,18 +33,17 @@ class ConvTransposeAs2d(GraphPass):
         f"{MIN_POSITIONS} positions a frame, as many taps along time as its stride there, and no padding there."
     )
     reason = "The columns of one frame stay in a near cache, and its neighbours have frames first."
+    min_opset = PASSES_OPSET
+    operators = ("ConvTranspose",)
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for node in find_nodes(model, "ConvTranspose"):
-            size = _size(node) if get_opset(model) >= MIN_OPSET else None
-            if size is None or prod(size[1:]) < MIN_POSITIONS:
-                continue
-            _replace(model, node, size)
-            self.decide(node, CONV2D, "each of its input frames makes output frames of its own")
-            modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        size = _size(node)
+        if size is None or prod(size[1:]) < MIN_POSITIONS:
+            return False
+        _replace(model, node, size)
+        self.decide(node, CONV2D, "each of its input frames makes output frames of its own")
+        return True
 
 
 def _size(node: ir.Node) -> tuple[int, ...] | None:
@@ -61,31 +58,27 @@ def _size(node: ir.Node) -> tuple[int, ...] | None:
     automatic = attributes.get_string("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in attributes
     if automatic or attributes.get_int("group", 1) != 1:
         return None
-    taps = weight.shape.numpy()[2]
-    pads, strides, dilations, added = _window(node)
-    tiled = (strides[0], dilations[0], pads[0], pads[AXES], added[0]) == (taps, 1, 0, 0, 0)
+    window, added = _window(node)
+    taps = window.kernel[0]
+    tiled = (window.strides[0], window.dilations[0], window.before[0], window.after[0], added[0]) == (taps, 1, 0, 0, 0)
     return size if tiled else None
 
 
-def _window(node: ir.Node) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return pads, strides, dilations and output padding."""
-    get = node.attributes.get_ints
-    return (
-        list(get("pads") or [0] * (2 * AXES)),
-        list(get("strides") or [1] * AXES),
-        list(get("dilations") or [1] * AXES),
-        list(get("output_padding") or [0] * AXES),
-    )
+def _window(node: ir.Node) -> tuple[Window, tuple[int, ...]]:
+    """Return the window of a transposed convolution whose padding is explicit, and the output padding."""
+    window = read_window(node, read_array(node.inputs[1]).shape[2:])
+    assert window is not None
+    return window, tuple(node.attributes.get_ints("output_padding") or (0,) * AXES)
 
 
 def _replace(model: ir.Model, node: ir.Node, size: tuple[int, ...]) -> None:
     """Replace a transposed convolution by a 2-D one; the result keeps its name."""
-    source, weight, tensor = node.inputs[0], node.inputs[1], constant(node.inputs[1])
+    source, weight = node.inputs[:2]
     assert source is not None
     assert weight is not None
-    assert tensor is not None
-    channels, outputs, taps, *kernel = tensor.shape.numpy()
-    pads, strides, dilations, added = _window(node)
+    channels, outputs, taps, *kernel = read_array(weight).shape
+    window, added = _window(node)
+    plane = window.over_space()
     builder = Builder(model, f"{display_name(node)}.conv2d")
     op, reshape = builder.op, builder.reshape
     x = reshape(op("Transpose", "frames", source, perm=FRAMES), "stacked", -1, channels, *size[1:])
@@ -103,22 +96,22 @@ def _replace(model: ir.Model, node: ir.Node, size: tuple[int, ...]) -> None:
         x,
         flat,
         *biases,
-        kernel_shape=list(kernel),
-        pads=[*pads[1:AXES], *pads[AXES + 1 :]],
-        strides=strides[1:],
-        dilations=dilations[1:],
-        output_padding=added[1:],
+        kernel_shape=kernel,
+        pads=[*plane.before, *plane.after],
+        strides=list(plane.strides),
+        dilations=list(plane.dilations),
+        output_padding=list(added[1:]),
     )
     rows_out, columns_out = (
         (length - 1) * stride + dilation * (taps - 1) + 1 + padding - before - after
         for length, stride, dilation, taps, padding, before, after in zip(
             size[1:],
-            strides[1:],
-            dilations[1:],
-            kernel,
+            plane.strides,
+            plane.dilations,
+            plane.kernel,
             added[1:],
-            pads[1:AXES],
-            pads[AXES + 1 :],
+            plane.before,
+            plane.after,
             strict=True,
         )
     )

@@ -13,17 +13,18 @@ there is no such layer before it, `exporter.passes.fold_batch_norm_forward` trie
 
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, GraphPass, find_nodes, remove_unused_initializers, single_consumer
+from exporter.passes.base import ONNX, GraphPass, find_nodes, remove_unused_initializers, replace_value, single_consumer
 from exporter.passes.batch_norm import (
-    Doubles,
     check_layer,
     check_norm,
     check_statistics,
+    output_axis,
     output_channels,
     read_bias,
     read_doubles,
     read_statistics,
     replace_parameters,
+    scale_channels,
 )
 from exporter.passes.fold_batch_norm_forward import check_consumers, fold_into_consumers, is_read_by_layers
 from exporter.passes.shapes import get_shape
@@ -115,24 +116,11 @@ def _fold(model: ir.Model, layers: list[ir.Node], norm: ir.Node) -> float:
         count = output_channels(layer)
         part = statistics.select_channels(first, count)
         first += count
-        weight = _scale_outputs(layer, read_doubles(layer.inputs[1]), part.scale)
+        weight = scale_channels(layer, read_doubles(layer.inputs[1]), part.scale, output_axis(layer))
         errors.append(replace_parameters(model, layer, weight, part.scale * read_bias(layer) + part.shift))
     source, result, values = norm.inputs[0], norm.outputs[0], list(norm.inputs[1:5])
     assert source is not None
-    name, shape, kind = result.name, result.shape, result.type
-    ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
+    replace_value(result, source)
     model.graph.remove(norm, safe=True)
-    source.name, source.shape, source.type = name, shape, kind
     remove_unused_initializers(model, values)
     return max(errors)
-
-
-def _scale_outputs(layer: ir.Node, weight: Doubles, scale: Doubles) -> Doubles:
-    """Return the weights of a layer, every output channel times its `scale` (channels,)."""
-    if layer.op_type == "Conv":  # (out, in / group, *kernel)
-        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    if layer.op_type == "Gemm":
-        return weight * (scale[:, None] if layer.attributes.get_int("transB", 0) else scale)
-    group = layer.attributes.get_int("group", 1)  # ConvTranspose: (in, out / group, *kernel)
-    grouped = weight.reshape(group, -1, *weight.shape[1:])
-    return (grouped * scale.reshape(group, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)

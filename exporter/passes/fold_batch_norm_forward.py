@@ -17,15 +17,17 @@ error of the folded layer is 0.7, 1.0, 1.5, 2.6 and 3.5 times the error before. 
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, constant, remove_unused_initializers
+from exporter.passes.base import ONNX, read_array, remove_unused_initializers
 from exporter.passes.batch_norm import (
-    Doubles,
     check_layer,
     check_statistics,
+    count_channels,
+    output_axis,
     read_bias,
     read_doubles,
     read_statistics,
     replace_parameters,
+    scale_channels,
 )
 
 CONSUMERS = ("Conv", "Gemm")
@@ -65,16 +67,7 @@ def _check_consumer(layer: ir.Node, index: int, norm: ir.Node) -> str | None:
         return f"it is the weights or the bias of {layer.op_type}"
     if layer.attributes.get_int("transA", 0):
         return "Gemm transposes it"
-    return check_layer(layer) or check_statistics(norm, _input_channels(layer))
-
-
-def _input_channels(layer: ir.Node) -> int:
-    weight = constant(layer.inputs[1])
-    assert weight is not None
-    shape = weight.shape.numpy()
-    if layer.op_type == "Conv":
-        return shape[1] * layer.attributes.get_int("group", 1)
-    return shape[1] if layer.attributes.get_int("transB", 0) else shape[0]
+    return check_layer(layer) or check_statistics(norm, count_channels(layer, 1 - output_axis(layer)))
 
 
 def _is_padded(layer: ir.Node) -> bool:
@@ -84,9 +77,7 @@ def _is_padded(layer: ir.Node) -> bool:
     auto = layer.attributes.get_string("auto_pad", "NOTSET")
     if auto == "NOTSET":
         return any(layer.attributes.get_ints("pads") or ())
-    weight = constant(layer.inputs[1])
-    assert weight is not None
-    return auto != "VALID" and any(size > 1 for size in weight.shape.numpy()[2:])
+    return auto != "VALID" and any(size > 1 for size in read_array(layer.inputs[1]).shape[2:])
 
 
 def fold_into_consumers(model: ir.Model, norm: ir.Node) -> tuple[list[ir.Node], float]:
@@ -96,25 +87,15 @@ def fold_into_consumers(model: ir.Model, norm: ir.Node) -> tuple[list[ir.Node], 
     layers = [use.node for use in norm.outputs[0].uses()]
     errors: list[float] = []
     for layer in layers:
-        weight = read_doubles(layer.inputs[1])
-        added = _scale_inputs(layer, weight, statistics.shift)  # what the shift contributes to each output
-        if layer.op_type == "Gemm":
-            transposed = layer.attributes.get_int("transB", 0)
-            shift = layer.attributes.get_float("alpha", 1.0) * added.sum(axis=1 if transposed else 0)
-        else:
-            shift = added.sum(axis=tuple(range(1, added.ndim)))
-        scaled = _scale_inputs(layer, weight, statistics.scale)
+        weight, outputs = read_doubles(layer.inputs[1]), output_axis(layer)
+        added = scale_channels(
+            layer, weight, statistics.shift, 1 - outputs
+        )  # what the shift contributes to each output
+        shift = added.sum(axis=tuple(axis for axis in range(added.ndim) if axis != outputs))
+        shift *= layer.attributes.get_float("alpha", 1.0)  # of Gemm
+        scaled = scale_channels(layer, weight, statistics.scale, 1 - outputs)
         errors.append(replace_parameters(model, layer, scaled, read_bias(layer) + shift))
         layer.replace_input_with(0, source)
     model.graph.remove(norm, safe=True)
     remove_unused_initializers(model, values)
     return layers, max(errors)
-
-
-def _scale_inputs(layer: ir.Node, weight: Doubles, scale: Doubles) -> Doubles:
-    """Return the weights of a layer, every input channel times its `scale` (channels,)."""
-    if layer.op_type == "Gemm":
-        return weight * (scale if layer.attributes.get_int("transB", 0) else scale[:, None])
-    group = layer.attributes.get_int("group", 1)  # (out, in / group, *kernel)
-    grouped = weight.reshape(group, -1, *weight.shape[1:])
-    return (grouped * scale.reshape(group, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)

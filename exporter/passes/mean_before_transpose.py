@@ -13,21 +13,19 @@ Algorithms*, section 4.2: the error bound of a sum is proportional to its depth)
 import onnx_ir as ir
 
 from exporter.passes.base import (
-    GraphPass,
+    PASSES_OPSET,
+    NodePass,
     constant,
     display_name,
-    find_nodes,
-    get_opset,
     remove_unused_initializers,
+    replace_value,
     single_consumer,
 )
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, permuted
 
-MIN_OPSET, AXES_AS_INPUT = 13, 18
 
-
-class MeanBeforeTranspose(GraphPass):
+class MeanBeforeTranspose(NodePass):
     """The mean over space and time is taken before a Transpose, axis by axis."""
 
     name = "mean-before-transpose"
@@ -36,25 +34,23 @@ class MeanBeforeTranspose(GraphPass):
         "transposed and nothing else reads."
     )
     reason = "The volume is not copied, and sums of few numbers after each other round less than one of many."
+    min_opset = PASSES_OPSET
+    operators = ("GlobalAveragePool", "ReduceMean")
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for mean in find_nodes(model, "GlobalAveragePool", "ReduceMean"):
-            transpose = mean.inputs[0].producer() if mean.inputs[0] is not None else None
-            order = [] if transpose is None else permuted(transpose, mean)
-            if (
-                transpose is None
-                or order not in (FIRST, FRAMES, IMAGE_FIRST)
-                or single_consumer(transpose.outputs[0]) is not mean
-                or get_opset(model) < MIN_OPSET
-                or _axes(mean, len(order)) != list(range(2, len(order)))
-            ):
-                continue
-            self.decide(mean, "before the transpose", f"{display_name(transpose)} copies what is left only")
-            _move(model, mean, transpose, order)
-            modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        transpose = node.inputs[0].producer() if node.inputs[0] is not None else None
+        order = [] if transpose is None else permuted(transpose, node)
+        if (
+            transpose is None
+            or order not in (FIRST, FRAMES, IMAGE_FIRST)
+            or single_consumer(transpose.outputs[0]) is not node
+            or _axes(node, len(order)) != list(range(2, len(order)))
+        ):
+            return False
+        self.decide(node, "before the transpose", f"{display_name(transpose)} copies what is left only")
+        _move(model, node, transpose, order)
+        return True
 
 
 def _axes(mean: ir.Node, rank: int) -> list[int]:
@@ -74,23 +70,13 @@ def _move(model: ir.Model, mean: ir.Node, transpose: ir.Node, order: list[int]) 
     reduced = sorted((order[axis] for axis in range(2, len(order))), reverse=True)
     value = source
     for axis in reduced:
-        value = _mean(builder, value, axis, kept, get_opset(model))
+        # those after it were reduced before, so that its number stays
+        value = builder.reduce("ReduceMean", f"mean.{axis}", value, axis, f"mean.axis.{axis}", kept=kept)
     if kept:
         value = builder.op("Transpose", "mean.channels_first", value, perm=order)
-    result = mean.outputs[0]
-    name, shape, kind = result.name, result.shape, result.type
     model.graph.insert_before(mean, builder.nodes)
-    ir.convenience.replace_all_uses_with(result, value, replace_graph_outputs=True)
+    replace_value(mean.outputs[0], value)
     old = list(mean.inputs)
     model.graph.remove([mean], safe=True)
     model.graph.remove([transpose], safe=True)
     remove_unused_initializers(model, old)
-    value.name, value.shape, value.type = name, shape, kind
-
-
-def _mean(builder: Builder, value: ir.Value, axis: int, kept: bool, opset: int) -> ir.Value:
-    """Return the mean over one axis; those after it were reduced before, so that its number stays."""
-    step = f"mean.{axis}"
-    if opset < AXES_AS_INPUT:
-        return builder.op("ReduceMean", step, value, axes=[axis], keepdims=int(kept))
-    return builder.op("ReduceMean", step, value, builder.integers(f"mean.axis.{axis}", [axis]), keepdims=int(kept))

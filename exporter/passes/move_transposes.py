@@ -14,14 +14,15 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.base import (
-    GraphPass,
+    NodePass,
     add_initializer,
     constant,
-    find_nodes,
+    read_array,
     remove_unused_initializers,
     single_consumer,
     used_names,
 )
+from exporter.passes.builder import insert_node
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, cancel, is_inverse, permuted
 from exporter.passes.names import unused_name
 from exporter.passes.shapes import get_shape
@@ -32,7 +33,7 @@ LAYOUTS = (FIRST, FRAMES, IMAGE_FIRST)
 """The permutations with which rewritten convolutions end. Others are part of the network."""
 
 
-class MoveTransposes(GraphPass):
+class MoveTransposes(NodePass):
     """A Transpose after a rewritten convolution moves after elementwise operators and Concat."""
 
     name = "move-transposes"
@@ -41,17 +42,15 @@ class MoveTransposes(GraphPass):
     )
     reason = "Of several Transposes one is left, and it meets the Transpose before the next layer, which undoes it."
     preparatory = True
+    operators = (*UNARY, *BINARY, "Concat")
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for node in find_nodes(model, *UNARY, *BINARY, "Concat"):
-            order = _layout_of_inputs(node)
-            if order is not None:
-                _move(model, node, order)
-                self.decide(node, "transposed after", "all of its inputs were transposed alike before it")
-                modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        order = _layout_of_inputs(node)
+        if order is not None:
+            _move(model, node, order)
+            self.decide(node, "transposed after", "all of its inputs were transposed alike before it")
+        return order is not None
 
 
 def _layout_of_inputs(node: ir.Node) -> list[int] | None:
@@ -110,7 +109,7 @@ def _move(model: ir.Model, node: ir.Node, order: list[int]) -> None:
         producer = value.producer()
         if (tensor := constant(value)) is not None:
             if tensor.size > 1:
-                name, values = str(value.name), np.asarray(tensor.numpy())
+                name, values = str(value.name), read_array(value)
                 full = values.reshape((1,) * (len(order) - values.ndim) + values.shape)
                 permutated = np.ascontiguousarray(full.transpose(np.argsort(order)))
                 node.replace_input_with(index, add_initializer(model, f"{name}.transposed", ir.tensor(permutated)))
@@ -146,10 +145,5 @@ def _transposed(model: ir.Model, value: ir.Value, node: ir.Node, order: list[int
     for reader in (use.node for use in value.uses()):
         if reader in earlier and is_inverse(order, permuted(reader, node)):
             return reader.outputs[0]
-    names = used_names(model)
-    undone = [int(axis) for axis in np.argsort(order)]
-    before = ir.Node("", "Transpose", [value], [ir.AttrInt64s("perm", undone)], num_outputs=1)
-    before.name = unused_name(names, f"{value.name}.transpose")
-    before.outputs[0].name = unused_name(names, f"{value.name}.transposed")
-    model.graph.insert_before(node, before)
-    return before.outputs[0]
+    name, undone = value.name, np.argsort(order).tolist()
+    return insert_node(model, node, "Transpose", [value], f"{name}.transpose", output=f"{name}.transposed", perm=undone)

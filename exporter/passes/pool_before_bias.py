@@ -9,41 +9,33 @@ each in a pass over the activation. Behind the pooling the activation is 4 to 8 
 
 import onnx_ir as ir
 
-from exporter.passes.base import GraphPass, display_name, find_nodes, following_relu_and_pool, get_opset
+from exporter.passes.base import PASSES_OPSET, NodePass, display_name, following_relu_and_pool
 from exporter.passes.builder import Builder
 from exporter.passes.names import UNBIASED
 from exporter.passes.shapes import get_shape
 
-MIN_OPSET = 13
 MOVED = "moved"
 
 
-class PoolBeforeBias(GraphPass):
+class PoolBeforeBias(NodePass):
     """Bias and ReLU of a convolution come after the MaxPool that follows it."""
 
     name = "pool-before-bias"
     condition = "A Conv with a bias whose only consumer is a MaxPool, or a ReLU followed by one, or the reverse."
     reason = "The bias and the ReLU are computed for the largest of each window only."
+    min_opset = PASSES_OPSET
+    operators = ("Conv",)
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for conv in find_nodes(model, "Conv"):
-            relu, pool = following_relu_and_pool(conv)
-            bias = conv.inputs[2] if len(conv.inputs) > 2 else None
-            shape = get_shape(conv.outputs[0])
-            if (
-                pool is None
-                or bias is None
-                or shape is None
-                or get_opset(model) < MIN_OPSET
-                or _reads_padding_only(pool)
-            ):
-                continue
-            _move(model, conv, bias, relu, pool, len(shape))
-            self.decide(conv, MOVED, f"its bias{' and ReLU come' if relu is not None else ' comes'} after {pool.name}")
-            modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        relu, pool = following_relu_and_pool(node)
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        shape = get_shape(node.outputs[0])
+        if pool is None or bias is None or shape is None or _reads_padding_only(pool):
+            return False
+        _move(model, node, bias, relu, pool, len(shape))
+        self.decide(node, MOVED, f"its bias{' and ReLU come' if relu is not None else ' comes'} after {pool.name}")
+        return True
 
 
 def _reads_padding_only(pool: ir.Node) -> bool:

@@ -12,12 +12,10 @@ import onnx_ir as ir
 
 from exporter.errors import UsageError
 from exporter.onnx_io.opset import min_ir_version, raise_opset
-from exporter.passes.base import GraphPass, find_nodes, get_opset
+from exporter.passes.base import PASSES_OPSET, GraphPass, find_nodes, get_opset
 from exporter.passes.decisions import RAISE_OPSET, UNCHANGED, Decision, Refusal
 from exporter.passes.shapes import infer_shapes
 
-PASSES_OPSET = 13
-"""The first opset in which Slice, ReduceSum, Unsqueeze and others have the inputs that passes write."""
 PLAIN_INITIALIZERS_IR = 4
 """The first ONNX IR version that can hold an initialiser that is not an input too."""
 MANY = 3

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import constant
+from exporter.passes.base import constant, read_array
 from exporter.passes.shapes import get_shape, infer_shapes
 
 INPUT_NAME, OUTPUT = "x", "y"
@@ -49,9 +49,5 @@ def _load(value: ir.Value, conv: ir.Node) -> ir.TensorProtocol:
 
     A bias that is not constant becomes zeros, which changes neither the time nor the rounding noticeably.
     """
-    tensor = constant(value)
-    if tensor is not None:
-        return ir.tensor(np.array(tensor.numpy()), name=value.name)
-    weight = constant(conv.inputs[1])
-    assert weight is not None
-    return ir.tensor(np.zeros(weight.shape.numpy()[0], np.float32), name=value.name)
+    bias = np.zeros(len(read_array(conv.inputs[1])), np.float32)
+    return ir.tensor(bias if constant(value) is None else read_array(value).copy(), name=value.name)

@@ -11,17 +11,16 @@ of as many padded to eight, onnxruntime gets a kernel without tensor cores: more
 
 import onnx_ir as ir
 
-from exporter.passes.base import GraphPass, find_nodes, get_opset
+from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.conv2d_emit import replace_by_aligned_conv2d
 from exporter.passes.conv2d_pattern import match_constant
 
 CHANNELS = 8
 """float16 numbers of 16 bytes, which a tensor core reads at once."""
-MIN_OPSET = 13
 CONV2D = "conv2d"
 
 
-class TensorCoreStem(GraphPass):
+class TensorCoreStem(NodePass):
     """A float16 convolution of volumes with few channels becomes a 2-D one with a multiple of 8."""
 
     name = "tensor-core-stem"
@@ -29,15 +28,14 @@ class TensorCoreStem(GraphPass):
         f"A float16 Conv of volumes with one group, constant weights, a known size and fewer than {CHANNELS} channels."
     )
     reason = "cuDNN computes it on tensor cores only with a multiple of 8 input channels."
+    min_opset = PASSES_OPSET
+    operators = ("Conv",)
 
-    def rewrite(self, model: ir.Model) -> bool:
-        """See `GraphPass`."""
-        modified = False
-        for conv in find_nodes(model, "Conv"):
-            match = match_constant(conv, ir.DataType.FLOAT16) if get_opset(model) >= MIN_OPSET else None
-            if match is None or match.channels >= CHANNELS:
-                continue
-            replace_by_aligned_conv2d(model, match, CHANNELS)
-            self.decide(conv, CONV2D, f"taps in time become channels, a multiple of {CHANNELS}")
-            modified = True
-        return modified
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        """See `NodePass`."""
+        match = match_constant(node, ir.DataType.FLOAT16)
+        if match is None or match.channels >= CHANNELS:
+            return False
+        replace_by_aligned_conv2d(model, match, CHANNELS)
+        self.decide(node, CONV2D, f"taps in time become channels, a multiple of {CHANNELS}")
+        return True

@@ -40,22 +40,24 @@ def unsigned_scale(low: float, high: float) -> Scale:
     return Scale(scale, np.array(np.clip(np.rint(-low / float(scale)), 0, 255), np.uint8))
 
 
-def quantize_weight(weight: NDArray[Any], axis: int, zero_point: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a weight in int8 and its scales.
+def quantize_weight(
+    weight: NDArray[Any], axes: int | tuple[int, ...], zero_point: int = 0
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return a weight in int8 and its scales, which have size 1 along `axes`.
 
     Args:
         weight: float32.
-        axis: of the output channels, which have a scale each: the largest magnitude over the number of levels on one
-            side of the zero point; 1 for a channel of zeros.
+        axes: those that share a scale: the largest magnitude over the number of levels on one side of the zero point;
+            1 where all are zero.
         zero_point: what stands for 0; not negative.
     """
-    levels = WEIGHT_LEVELS - zero_point
-    largest = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1, initial=0.0)
-    scales = np.where(largest > 0, largest / levels, 1).astype(np.float32)
-    shape = [1] * weight.ndim
-    shape[axis] = -1
-    scaled = np.rint(weight / scales.reshape(shape))
-    return (np.clip(scaled, -levels, levels) + zero_point).astype(np.int8), scales
+    levels = np.float32(WEIGHT_LEVELS - zero_point)
+    largest = np.maximum(weight.max(axes, keepdims=True, initial=0), -weight.min(axes, keepdims=True, initial=0))
+    scales = np.where(largest > 0, largest / levels, np.float32(1))
+    scaled = weight / scales
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -levels, levels, out=scaled)
+    return (scaled + np.float32(zero_point) if zero_point else scaled).astype(np.int8), scales
 
 
 def quantize_bias(bias: NDArray[Any], source: Scale, weight_scales: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

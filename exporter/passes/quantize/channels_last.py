@@ -13,16 +13,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.base import (
     GraphPass,
     add_initializer,
-    constant,
     display_name,
     find_nodes,
+    read_array,
     remove_unused_initializers,
 )
 from exporter.passes.builder import Builder
@@ -75,8 +74,7 @@ class ChannelsLastInt8(GraphPass):
     def _replace(self, model: ir.Model, match: Conv2dMatch, variant: ConvVariant, readers: list[ir.Node]) -> bool:
         conv, result, name = match.nodes[0], match.result, display_name(match.nodes[0])
         pair = _pair(readers[0]) if readers else self._result_pair(model, name, str(result.name))
-        zero_point = constant(pair[1])
-        if match.has_relu and (zero_point is None or zero_point.numpy() != 0):
+        if match.has_relu and read_array(pair[1]) != 0:
             self.decide(
                 conv, "left with Q/DQ", "the zero point of its result is not 0, so that its ReLU is not implied"
             )
@@ -123,7 +121,7 @@ def _quantizing_readers(value: ir.Value) -> list[ir.Node]:
     readers = [use.node for use in value.uses()]
     if value.is_graph_output() or any(node.op_type != "QuantizeLinear" for node in readers):
         return []
-    found = {tuple(float(_number(part)) for part in _pair(node)) for node in readers}
+    found = {tuple(float(read_array(part)) for part in _pair(node)) for node in readers}
     return readers if len(found) == 1 else []
 
 
@@ -135,19 +133,13 @@ def _pair(node: ir.Node) -> Pair:
     return scale, zero_point
 
 
-def _number(value: ir.Value) -> NDArray[Any]:
-    tensor = constant(value)
-    assert tensor is not None
-    return np.asarray(tensor.numpy())
-
-
 def _take_constant(model: ir.Model, conv: ir.Node, index: int) -> tuple[str, NDArray[Any], NDArray[Any]]:
     """Remove a dequantised constant from a Conv and the graph, and return its name, integers and scales."""
     restored = conv.inputs[index]
     node = restored.producer() if restored is not None else None
     assert node is not None
     inputs = list(node.inputs)
-    values, scales = (_number(value) for value in inputs[:2] if value is not None)
+    values, scales = (read_array(value) for value in inputs[:2] if value is not None)
     conv.replace_input_with(index, None)
     if not node.outputs[0].uses():
         model.graph.remove(node, safe=True)

@@ -92,7 +92,7 @@ def emit(builder: Builder, x: ir.Value, match: Conv2dMatch, numbers: ConvNumbers
     if variant.stacked:
         x = _stack_frames(builder, x, match, numbers.source[1])
         weight = weight.transpose(0, 2, 1, 3, 4).reshape(match.outputs, -1, *window.kernel[1:])
-        attributes = window.attributes_2d()
+        attributes = window.over_space().attributes()
     constants = [
         builder.constant(name, np.ascontiguousarray(weight)),
         builder.constant(f"{name}.scale", numbers.weight_scale),

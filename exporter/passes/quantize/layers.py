@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import constant, display_name, find_nodes
+from exporter.passes.base import constant, display_name, find_nodes, read_array
 from exporter.passes.builder import MATRIX_PREFIXES
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
@@ -39,9 +38,7 @@ class Layer:
     @property
     def weight(self) -> NDArray[Any]:
         """The weight in float32, in the node's own layout."""
-        tensor = constant(self.node.inputs[WEIGHT])
-        assert tensor is not None
-        return np.asarray(tensor.numpy())
+        return read_array(self.node.inputs[WEIGHT])
 
 
 def find_layers(model: ir.Model) -> list[Layer]:
@@ -59,12 +56,12 @@ def match_layer(node: ir.Node) -> Layer | None:
         return None
     if node.op_type == "Conv":
         return Layer(node, source, 0)
-    if len(tensor.shape.numpy()) != 2 or (node.op_type == "Gemm" and not _is_plain(node)):
+    if len(tensor.shape.numpy()) != 2 or (node.op_type == "Gemm" and not is_plain(node)):
         return None
     return Layer(node, source, 0 if node.attributes.get_int("transB", 0) else 1)
 
 
-def _is_plain(gemm: ir.Node) -> bool:
+def is_plain(gemm: ir.Node) -> bool:
     """Return whether a Gemm neither scales nor transposes its input."""
     attributes = gemm.attributes
     scaled = attributes.get_float("alpha", 1.0) != 1.0 or attributes.get_float("beta", 1.0) != 1.0

@@ -25,11 +25,11 @@ from exporter.passes.base import (
     GraphPass,
     add_initializer,
     constant,
+    read_array,
     remove_unused_initializers,
     single_consumer,
-    used_names,
 )
-from exporter.passes.names import unused_name
+from exporter.passes.builder import insert_node
 from exporter.passes.quantize.arithmetic import Scale, quantize_bias, quantize_weight, symmetric_scale, unsigned_scale
 from exporter.passes.quantize.layers import BIAS, WEIGHT, Layer, find_layers
 
@@ -92,8 +92,9 @@ class QuantizeDequantize(GraphPass):
         scale = add_initializer(model, f"{prefix}.input.scale", ir.tensor(numbers.scale))
         zero = add_initializer(model, f"{prefix}.input.zero_point", ir.tensor(numbers.zero_point))
         first, value = find_reshapes(layer) if self.scheme.activations == "uint8" else (node, layer.source)
-        quantized = _insert(model, first, "QuantizeLinear", [value, scale, zero], f"{prefix}.quantize")
-        quantized.shape, quantized.type = value.shape, ir.TensorType(_dtype(zero))
+        quantized = insert_node(
+            model, first, "QuantizeLinear", [value, scale, zero], f"{prefix}.quantize", value.shape, zero.dtype
+        )
         if first is node:
             last = quantized
         else:
@@ -101,19 +102,23 @@ class QuantizeDequantize(GraphPass):
             last = layer.source
             for reshape in _chain(first, node):
                 reshape.outputs[0].type = quantized.type
-        restored = _insert(model, node, "DequantizeLinear", [last, scale, zero], f"{prefix}.dequantize")
-        restored.shape, restored.type = layer.source.shape, ir.TensorType(ir.DataType.FLOAT)
+        inputs = [last, scale, zero]
+        restored = insert_node(
+            model, node, "DequantizeLinear", inputs, f"{prefix}.dequantize", layer.source.shape, ir.DataType.FLOAT
+        )
         node.replace_input_with(0, restored)
         weight_scales = self._quantize_weight(model, layer)
         bias = node.inputs[BIAS] if len(node.inputs) > BIAS else None
         tensor = constant(bias)
         if self.scheme.quantize_bias and tensor is not None and tensor.size == weight_scales.size:
-            values, scales = quantize_bias(np.asarray(tensor.numpy()).ravel(), numbers, weight_scales)
+            values, scales = quantize_bias(read_array(bias).ravel(), numbers, weight_scales)
             _replace_constant(model, layer, BIAS, values, scales, None, 0)
 
     def _quantize_weight(self, model: ir.Model, layer: Layer) -> NDArray[Any]:
         zero_point = self.scheme.weight_zero_points.get(layer.name, 0)
-        values, scales = quantize_weight(layer.weight, layer.axis, zero_point)
+        weight = layer.weight
+        values, scales = quantize_weight(weight, tuple({*range(weight.ndim)} - {layer.axis}), zero_point)
+        scales = scales.ravel()
         # always stated: without it, onnxruntime dequantises the weights of a Gemm at each run
         zeros = np.full(scales.shape, zero_point, np.int8)
         _replace_constant(model, layer, WEIGHT, values, scales, zeros, layer.axis)
@@ -161,24 +166,6 @@ def _replace_constant(
     ]
     if zeros is not None:
         inputs.append(add_initializer(model, f"{name}.zero_point", ir.tensor(zeros)))
-    restored = _insert(model, node, "DequantizeLinear", inputs, f"{name}.dequantize", axis=axis)
-    restored.shape, restored.type = ir.Shape(values.shape), ir.TensorType(ir.DataType.FLOAT)
+    shape, dtype = ir.Shape(values.shape), ir.DataType.FLOAT
+    restored = insert_node(model, node, "DequantizeLinear", inputs, f"{name}.dequantize", shape, dtype, axis=axis)
     node.replace_input_with(index, restored)
-
-
-def _dtype(zero_point: ir.Value) -> ir.DataType:
-    tensor = constant(zero_point)
-    assert tensor is not None
-    return tensor.dtype
-
-
-def _insert(
-    model: ir.Model, before: ir.Node, operator: str, inputs: list[ir.Value], name: str, **attributes: int
-) -> ir.Value:
-    """Insert a node and return its output, which is called `<name>.out`."""
-    used = used_names(model)
-    attached = [ir.AttrInt64(key, number) for key, number in attributes.items()]
-    node = ir.Node("", operator, inputs, attached, num_outputs=1, name=unused_name(used, name))
-    node.outputs[0].name = unused_name(used, f"{name}.out")
-    model.graph.insert_before(before, node)
-    return node.outputs[0]

@@ -29,7 +29,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, display_name, get_opset
+from exporter.passes.base import add_initializer, display_name, read_array
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
 from exporter.passes.winograd.cook_toom import TAPS
@@ -41,11 +41,9 @@ FRAMES_COPIED = 4
 """A part of time slices the frames that it reads first if the clip has more than this many times as many frames.
 Otherwise its time transform multiplies all frames, most of them by zero: an engine slices in one thread, and multiplies
 in all of them."""
-REDUCE_AXES_AS_INPUT = 18
-"""The opset from which ReduceMax takes its axes as an input."""
 
 
-class WinogradEmitter:
+class Emitter:
     """Builds the operators of one convolution in one tile shape.
 
     Args:
@@ -58,9 +56,39 @@ class WinogradEmitter:
 
     def __init__(self, model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
         self.model, self.match, self.tile_shape, self.precomputed = model, match, tile_shape, precomputed
-        self.tiling = tiling(match, tile_shape)
         self._builder = Builder(model, f"{display_name(match.conv)}.winograd")
         self._op, self._reshape = self._builder.op, self._builder.reshape
+        source, weight, *biases = match.conv.inputs
+        assert source is not None
+        assert weight is not None
+        self._source, self._weight = source, weight
+        self._bias = biases[0] if biases else None
+
+    def build(self) -> tuple[list[ir.Node], ir.Value]:
+        """Return the nodes in order, and the value that replaces the result."""
+        raise NotImplementedError
+
+    def _max(self, x: ir.Value, step: str) -> ir.Value:
+        """Take the maximum over axis 1."""
+        return self._builder.reduce("ReduceMax", step, x, 1, "winograd.pool_axis")
+
+    def _matrix(self, name: str, matrix: NDArray[np.float64]) -> ir.Value:
+        return self._builder.constant(f"winograd.{name}", matrix.astype(np.float32))
+
+    def _store_weights(self, transformed: NDArray[np.float64]) -> ir.Value:
+        values = np.ascontiguousarray(transformed.astype(np.float32))
+        return add_initializer(self.model, f"{self._weight.name}.winograd", ir.tensor(values))
+
+
+class WinogradEmitter(Emitter):
+    """Builds the operators of one convolution whose space, and time if its kernel has several frames, is transformed.
+
+    Args: those of `Emitter`.
+    """
+
+    def __init__(self, model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
+        super().__init__(model, match, tile_shape, precomputed=precomputed)
+        self.tiling = tiling(match, tile_shape)
 
     @property
     def _weights_first(self) -> bool:
@@ -68,15 +96,13 @@ class WinogradEmitter:
 
     def build(self) -> tuple[list[ir.Node], ir.Value]:
         """Return the nodes in order, and the value that replaces the result."""
-        source = self.match.conv.inputs[0]
-        assert source is not None
         image = self.match.rank == IMAGE
-        x = self._op("Transpose", "channels_last", source, perm=IMAGE_LAST if image else LAST)
+        x = self._op("Transpose", "channels_last", self._source, perm=IMAGE_LAST if image else LAST)
         weights = self._weights()
         parts = [self._make_emitter(part)._compute(x, weights) for part in self.tiling.split_time(self.match.outputs)]
         x = parts[0] if len(parts) == 1 else self._op("Concat", "parts", *parts, axis=1)
         x = x if self._assembled == self.match.result else self._slice(x, self.match.result)
-        x = self._with_bias(x)
+        x = x if self._bias is None else self._op("Add", "bias", x, self._bias)
         if image:
             x = self._reshape(x, "image", -1, *self.match.result[1:], self.match.outputs)
         x = self._op("Relu", "relu", x) if self.match.relu is not None else x
@@ -107,7 +133,7 @@ class WinogradEmitter:
             x = self._reshape(x, "time.rows", -1, 1, 1, frames, row)
             filters = self._matrix(f"time.{a}", time.input.reshape(a, 1, 1, n, 1))
             pads = [0, self.tiling.lead, 0, 0, self.match.after[0] + self.tiling.excess[0], 0]
-            return self._conv(x, "time", filters, [1, n, 1], strides=[1, m, 1], pads=pads)
+            return self._op("Conv", "time", x, filters, kernel_shape=[1, n, 1], pads=pads, strides=[1, m, 1])
         x = self._reshape(x, "time.rows", -1, frames, row)
         lead = self.tiling.lead - self.tiling.first * m
         if frames > FRAMES_COPIED * len(read):
@@ -126,7 +152,7 @@ class WinogradEmitter:
         filters = self._matrix(f"space.{m}", space_matrix(self.tiling.space.input).reshape(n * n, 1, n, n, 1))
         (_, top, left), (_, bottom, right), (_, below, beside) = self.match.before, self.match.after, self.tiling.excess
         pads = [top, left, 0, bottom + below, right + beside, 0]
-        return self._conv(x, "space", filters, [n, n, 1], strides=[m, m, 1], pads=pads)
+        return self._op("Conv", "space", x, filters, kernel_shape=[n, n, 1], pads=pads, strides=[m, m, 1])
 
     def _multiply(self, x: ir.Value, weights: ir.Value) -> ir.Value:
         """Sum over C: to (N, a s, rows, K), or (N, a, T', s, rows, K) if not merged, or (N, a s, q, K, rows)."""
@@ -152,21 +178,14 @@ class WinogradEmitter:
         As nodes they are one convolution over the taps in memory order, with the stride of a whole filter: the points
         of the tile come first in its output.
         """
-        match, tiles = self.match, self.tiling
-        weight = match.conv.inputs[1]
-        tensor = constant(weight)
-        assert weight is not None
-        assert tensor is not None
+        match, tiles, weight = self.match, self.tiling, self._weight
         matrix = self._points_matrix()
         points, taps = matrix.shape
         part = match.inputs // tiles.parts
         if self.precomputed:
-            trained = np.asarray(tensor.numpy(), dtype=np.float64).reshape(match.outputs, tiles.parts, part, taps)
+            trained = read_array(weight).astype(np.float64).reshape(match.outputs, tiles.parts, part, taps)
             order = "pt,kqct->pqkc" if self._weights_first else "pt,kqct->pqck"
-            transformed = np.einsum(order, matrix, trained, optimize=True).astype(np.float32)
-            return add_initializer(
-                self.model, f"{weight.name}.winograd", ir.tensor(np.ascontiguousarray(transformed[None]))
-            )
+            return self._store_weights(np.einsum(order, matrix, trained, optimize=True)[None])
         filters = self._matrix(
             f"weight.{tiles.time_points}.{self.tile_shape.space}", matrix.reshape(points, 1, 1, 1, taps)
         )
@@ -253,30 +272,12 @@ class WinogradEmitter:
         (times, frames, step), (_, rows, columns) = self._pooled, self.tiling.tiles
         return times * frames, rows * step, columns * step
 
-    def _with_bias(self, x: ir.Value) -> ir.Value:
-        bias = self.match.conv.inputs[2] if len(self.match.conv.inputs) > 2 else None
-        return x if bias is None else self._op("Add", "bias", x, bias)
-
     def _slice(self, x: ir.Value, size: tuple[int, int, int]) -> ir.Value:
         starts = self._builder.integers("winograd.starts", [0, 0, 0])
         axes = self._builder.integers("winograd.axes", [1, 2, 3])
         return self._op(
             "Slice", "crop", x, starts, self._builder.integers(f"winograd.ends.{'.'.join(map(str, size))}", size), axes
         )
-
-    def _max(self, x: ir.Value, step: str) -> ir.Value:
-        """Take the maximum over axis 1."""
-        if get_opset(self.model) >= REDUCE_AXES_AS_INPUT:
-            return self._op("ReduceMax", step, x, self._builder.integers("winograd.pool_axis", [1]), keepdims=0)
-        return self._op("ReduceMax", step, x, axes=[1], keepdims=0)
-
-    def _conv(
-        self, x: ir.Value, step: str, weight: ir.Value, kernel: list[int], *, pads: list[int], strides: list[int]
-    ) -> ir.Value:
-        return self._op("Conv", step, x, weight, kernel_shape=kernel, pads=pads, strides=strides)
-
-    def _matrix(self, name: str, matrix: NDArray[np.float64]) -> ir.Value:
-        return self._builder.constant(f"winograd.{name}", matrix.astype(np.float32))
 
 
 def space_matrix(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

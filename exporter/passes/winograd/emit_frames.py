@@ -20,11 +20,10 @@ It takes half of the multiplications, fewer savings than a transform of all axes
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, display_name, get_opset
-from exporter.passes.builder import Builder
+from exporter.passes.base import read_array
 from exporter.passes.cancel_transposes import FRAMES
+from exporter.passes.winograd.emit import Emitter
 from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import leading_frames, time_matrix, time_transforms
@@ -33,36 +32,26 @@ MAX_DENSE_FRAMES = 32
 """Up to this many frames, one matrix transforms all of them; its multiplications grow with the square of that."""
 CHUNK_TILES = 4
 """Tiles of longer clips that are transformed by one matrix: the clip is copied, the frames between two chunks twice."""
-REDUCE_AXES_AS_INPUT = 18
-"""The opset from which ReduceMax takes its axes as an input."""
 
 
-class FramesEmitter:
+class FramesEmitter(Emitter):
     """Builds the operators of one convolution in tiles of several frames and one row and column.
 
-    Args:
-        model: where constants are registered.
-        match: the convolution.
-        tile_shape: the outputs of a tile; `space` is 1.
-        precomputed: store the transformed weights in the file instead of nodes that compute them.
+    Args: those of `Emitter`; `tile_shape.space` is 1.
     """
 
     def __init__(self, model: ir.Model, match: ConvMatch, tile_shape: TileShape, *, precomputed: bool) -> None:
-        self.model, self.match, self.precomputed = model, match, precomputed
+        super().__init__(model, match, tile_shape, precomputed=precomputed)
         self.time = time_transforms(match, tile_shape)
         self.lead = leading_frames(match, tile_shape)
         tiles = -(-match.convolved[0] // self.time.outputs)
         dense = match.size[0] <= MAX_DENSE_FRAMES
         self.chunks = 1 if dense else -(-tiles // CHUNK_TILES)
         self.chunk_tiles = -(-tiles // self.chunks)
-        self._builder = Builder(model, f"{display_name(match.conv)}.winograd")
-        self._op, self._reshape = self._builder.op, self._builder.reshape
 
     def build(self) -> tuple[list[ir.Node], ir.Value]:
         """Return the nodes in order, and the value that replaces the result."""
-        source = self.match.conv.inputs[0]
-        assert source is not None
-        x = self._op("Transpose", "frames_first", source, perm=FRAMES)
+        x = self._op("Transpose", "frames_first", self._source, perm=FRAMES)
         x = self._output_transform(self._convolve(self._transform_time(x)))
         x = self._pool(x) if self.match.pool is not None else x
         x = self._op("Relu", "relu", x) if self.match.relu is not None else x
@@ -101,7 +90,7 @@ class FramesEmitter:
     def _convolve(self, x: ir.Value) -> ir.Value:
         """(N T', a C, H, W) -> (N T', a K, H', W'), each point with its own weights."""
         pads = [*self.match.before[1:], *self.match.after[1:]]
-        biases = [] if self._bias() is None else [self._spread_bias()]
+        biases = [] if self._bias is None else [self._spread_bias(self._bias)]
         weights = self._weights()
         return self._op(
             "Conv",
@@ -116,29 +105,20 @@ class FramesEmitter:
 
     def _weights(self) -> ir.Value:
         """Return the transformed weights, (a K, C, 3, 3), or (a K, C, 1, 1)."""
-        weight = self.match.conv.inputs[1]
-        tensor = constant(weight)
-        assert weight is not None
-        assert tensor is not None
-        outputs, inputs, taps, *kernel = tensor.shape.numpy()
+        weight, trained = self._weight, read_array(self._weight)
+        outputs, inputs, taps, *kernel = trained.shape
         points = self.time.points
         shape = (points * outputs, inputs, *kernel)
         if self.precomputed:
-            trained = np.asarray(tensor.numpy(), dtype=np.float64)
-            transformed = np.einsum("at,kcthw->akchw", self.time.weight, trained).reshape(shape).astype(np.float32)
-            return add_initializer(self.model, f"{weight.name}.winograd", ir.tensor(transformed))
+            transformed = np.einsum("at,kcthw->akchw", self.time.weight, trained.astype(np.float64))
+            return self._store_weights(transformed.reshape(shape))
         rows = self._reshape(weight, "weight.taps", outputs, inputs, taps, int(np.prod(kernel)))
         rows = self._op("MatMul", "weight", self._matrix(f"weight.time.{points}", self.time.weight), rows)
         rows = self._op("Transpose", "weight.points", rows, perm=[2, 0, 1, 3])
         return self._reshape(rows, "weight.filters", *shape)
 
-    def _bias(self) -> ir.Value | None:
-        return self.match.conv.inputs[2] if len(self.match.conv.inputs) > 2 else None
-
-    def _spread_bias(self) -> ir.Value:
+    def _spread_bias(self, bias: ir.Value) -> ir.Value:
         """Return the bias of the grouped convolution, (a K,), whose output transform is the bias."""
-        bias = self._bias()
-        assert bias is not None
         spread = np.linalg.pinv(self.time.output) @ np.ones((self.time.outputs, 1))  # (a, 1)
         row = self._reshape(bias, "bias.row", 1, self.match.outputs)
         product = self._op("MatMul", "bias", self._matrix(f"bias.{self.time.points}", spread), row)
@@ -162,14 +142,7 @@ class FramesEmitter:
         (_, height, width), (frames, rows, columns) = self.match.convolved, self.match.result
         outputs = self.match.outputs
         if self.match.window[0] > 1:
-            x = self._reshape(x, "pool.pairs", -1, 2, outputs * height * width)
-            if get_opset(self.model) >= REDUCE_AXES_AS_INPUT:
-                x = self._op("ReduceMax", "pool.time", x, self._builder.integers("winograd.pool_axis", [1]), keepdims=0)
-            else:
-                x = self._op("ReduceMax", "pool.time", x, axes=[1], keepdims=0)
+            x = self._max(self._reshape(x, "pool.pairs", -1, 2, outputs * height * width), "pool.time")
         x = self._reshape(x, "pool.images", -1, outputs, height, width)
         x = self._op("MaxPool", "pool.space", x, kernel_shape=[2, 2], strides=[2, 2])
         return self._reshape(x, "pooled", -1, frames, outputs, rows, columns)
-
-    def _matrix(self, name: str, matrix: NDArray[np.float64]) -> ir.Value:
-        return self._builder.constant(f"winograd.{name}", matrix.astype(np.float32))

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from exporter.passes.base import remove_unused_initializers
-from exporter.passes.winograd.emit import WinogradEmitter
+from exporter.passes.winograd.emit import Emitter, WinogradEmitter
 from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.emit_points import PointsEmitter, points_first
 from exporter.passes.winograd.pattern import ConvMatch
@@ -20,7 +20,7 @@ def replace_conv(
     engine: GraphEngine = "onnxruntime",
 ) -> None:
     """Replace a convolution, with its ReLU and pool, by Winograd operators; the result keeps its name."""
-    emitter: type[WinogradEmitter | FramesEmitter] = WinogradEmitter
+    emitter: type[Emitter] = WinogradEmitter
     if tile_shape.space == PLAIN:
         emitter = FramesEmitter
     elif engine == "openvino" and points_first(match, tile_shape):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.autotune import open_session
-from exporter.passes.base import constant, relative_error
+from exporter.passes.base import constant, read_array, relative_error
 from exporter.passes.subgraph import INPUT_NAME
 from exporter.passes.winograd.measure import make_candidate, make_input
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
@@ -45,15 +45,14 @@ def _run_float64(match: ConvMatch, x: NDArray[np.float32]) -> NDArray[np.float64
     import torch
     from torch.nn import functional as F
 
-    weight, bias = (constant(match.conv.inputs[index]) if index < len(match.conv.inputs) else None for index in (1, 2))
-    assert weight is not None
+    constants = [read_array(value) for value in match.conv.inputs[1:] if constant(value) is not None]
+    weight, *biases = (torch.from_numpy(array.copy()).double() for array in constants)
     axes = match.rank - 2
     pads = [edge for axis in reversed(range(3 - axes, 3)) for edge in (match.before[axis], match.after[axis])]
     convolve, pool = (F.conv2d, F.max_pool2d) if match.rank == IMAGE else (F.conv3d, F.max_pool3d)
     with torch.inference_mode():
         padded = F.pad(torch.from_numpy(x).double(), pads)
-        offset = None if bias is None else torch.from_numpy(np.array(bias.numpy())).double()
-        y = convolve(padded, torch.from_numpy(np.array(weight.numpy())).double(), offset)
+        y = convolve(padded, weight, biases[0] if biases else None)
         if match.relu is not None:
             y = torch.relu(y)
         if match.pool is not None:

@@ -28,19 +28,20 @@ def test_scale_and_zero_point(low: float, high: float, symmetric: bool) -> None:
 @pytest.mark.parametrize("axis", [0, 1])
 def test_weights_of_each_channel(axis: int) -> None:
     weight = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    values, scales = quantize_weight(weight, axis)
+    values, scales = quantize_weight(weight, 1 - axis)
+    assert scales.shape == ((3, 1), (1, 4))[axis]
     for channel in range(weight.shape[axis]):
         row: Any = np.take(weight, channel, axis)
         *_, scale, expected = quantize_data(row, TensorProto.INT8, symmetric=True)
-        assert scales[channel] == pytest.approx(float(scale), rel=1e-6)
+        assert scales.ravel()[channel] == pytest.approx(float(scale), rel=1e-6)
         assert np.array_equal(np.take(values, channel, axis), expected)
 
 
 def test_a_zero_point_of_one_leaves_one_level_less_on_each_side():
     weight = np.array([[-2.0, 1.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
-    values, scales = quantize_weight(weight, 0, zero_point=1)
+    values, scales = quantize_weight(weight, 1, zero_point=1)
     assert values.tolist() == [[-125, 64, 1], [1, 1, 1]]
-    assert scales == pytest.approx([2 / 126, 1])
+    assert scales.ravel() == pytest.approx([2 / 126, 1])
 
 
 def test_a_range_of_zeros_has_a_scale():
