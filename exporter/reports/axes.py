@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from exporter.reports.formatting import replace_invisible
 from exporter.reports.svg import COLOURS, FONT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
 
 MAX_TICKS, MAX_LETTERS = 6, 50
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -29,25 +28,36 @@ def format_plain(value: float) -> str:
     return f"{value:g}"
 
 
-def set_ticks(axes: Axes, low: float, high: float, label: Callable[[float], str], *, log: bool) -> None:
-    """Set the ticks and the grid of the horizontal axis."""
-    from matplotlib.ticker import FixedLocator, NullLocator
+def set_ticks(
+    axes: Axes,
+    low: float,
+    high: float,
+    label: Callable[[float], str],
+    *,
+    log: bool,
+    direction: Literal["x", "y"] = "x",
+    most: int = MAX_TICKS,
+) -> None:
+    """Set the ticks, at most so many, and the grid of the horizontal or the vertical axis."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+    axis = axes.xaxis if direction == "x" else axes.yaxis
     if log:
         first, last = round(math.log10(low)), round(math.log10(high))
-        step = max(1, math.ceil((last - first) / MAX_TICKS))
+        step = max(1, math.ceil((last - first) / most))
         # multiples of the step, so that 1 (all of a budget, an error of 100 %) always is a tick
         digits = (1, 2, 5) if last - first == 1 else (1,)
         positions = [
             digit * 10.0**exponent for exponent in range(first, last + 1) if exponent % step == 0 for digit in digits
         ]
-        axes.xaxis.set_major_locator(FixedLocator(positions))
+        axis.set_major_locator(FixedLocator(positions))
     else:
-        axes.xaxis.set_major_locator(make_locator(MAX_TICKS))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _position: label(value))
-    axes.tick_params(axis="x", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=6)
-    axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.75)
+        axis.set_major_locator(MaxNLocator(most))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _position: label(value))
+    pad = 6 if direction == "x" else 4
+    axes.tick_params(axis=direction, length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=pad)
+    axes.grid(axis=direction, color=COLOURS["rule"], linewidth=0.75)
 
 
 TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
@@ -71,13 +81,6 @@ def set_time_ticks(axes: Axes, low: float, high: float) -> None:
     step = next((step for step in TIME_STEPS if (high - low) / step <= MAX_TICKS), (high - low) / MAX_TICKS)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     axes.xaxis.set_major_locator(FixedLocator([number * step for number in range(first, last + 1)]))
-
-
-def make_locator(count: int) -> MaxNLocator:
-    """Return a locator of at most `count` ticks at round numbers."""
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(count)
 
 
 def write(axes: Axes, x: float, y: float, text: str, colour: str = "ink", **style: Any) -> None:

@@ -1,14 +1,11 @@
 """A benchmark: a table for each batch size and thread count, load times, the roofline, and what was skipped."""
 
-from collections.abc import Iterable
-
 from rich.console import Console
-from rich.table import Table
 
 from exporter.bench.statistics import CONFIDENCE
 from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
-from exporter.reports.console import make_table, print_field, print_notes, print_table, print_text
-from exporter.reports.formatting import escape, escape_name
+from exporter.reports.console import print_field, print_notes, print_rows, print_text
+from exporter.reports.formatting import escape
 
 GIGA, MEGA = 1e9, 1e6
 
@@ -29,9 +26,9 @@ def print_bench(report: BenchReport, console: Console) -> None:
             f"{' to '.join(map(str, rounds))} interleaved rounds",
             console,
         )
-        print_table(_latencies(rows, report.unit), console)
+        print_rows(measurement_headings(report.unit), (25,), map(measurement_cells, rows), console)
     console.print()
-    print_table(_loading(report), console)
+    print_rows(("seconds, new processes", *LOADING_HEADINGS[1:]), (25,), loading_rows(report), console)
     console.print()
     for roofline in report.rooflines:
         for line in describe_roofline(roofline):
@@ -117,17 +114,3 @@ def loading_rows(report: BenchReport) -> tuple[tuple[str, ...], ...]:
         (row.target, str(row.threads), f"{row.load:.2f}", f"{row.first_output:.2f}", str(len(row.loads)))
         for row in report.loadings
     )
-
-
-def _latencies(rows: Iterable[Measurement], unit: str) -> Table:
-    table = make_table(measurement_headings(unit), (25,))
-    for row in rows:
-        table.add_row(*map(escape_name, measurement_cells(row)))
-    return table
-
-
-def _loading(report: BenchReport) -> Table:
-    table = make_table(("seconds, new processes", *LOADING_HEADINGS[1:]), (25,))
-    for row in loading_rows(report):
-        table.add_row(*map(escape_name, row))
-    return table

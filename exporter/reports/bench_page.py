@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from exporter.bench.types import BenchReport, LowerBound, Measurement
 from exporter.reports.bench import (
@@ -19,20 +18,6 @@ from exporter.reports.bench import (
 )
 from exporter.reports.charts import Role, Series, bar_chart
 from exporter.reports.html import Row, Table, render
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-
-@dataclass(frozen=True)
-class Section:
-    """The chart and the table of one batch size and thread count."""
-
-    id: str
-    title: str
-    chart: Markup
-    caption: str
-    table: Table
 
 
 def bench_page(report: BenchReport, made: datetime | None = None) -> str:
@@ -51,7 +36,12 @@ def bench_page(report: BenchReport, made: datetime | None = None) -> str:
             *report.notes,
             *(f"{skipped.target} was skipped: {skipped.reason}" for skipped in report.missing if skipped.added),
         ],
-        "sections": make_sections(report),
+        "sections": [
+            _section(report, *pair, f"p{number}")
+            for number, pair in enumerate(
+                dict.fromkeys((row.threads, row.batch) for row in report.measurements), start=1
+            )
+        ],
         "loading": Table(
             "loading-table",
             "Seconds, each time in a new process",
@@ -77,12 +67,6 @@ def headline(report: BenchReport) -> str:
     return f"{report.first} is the fastest; {second.target} takes {second.ratio.value:.2f} times as long"
 
 
-def make_sections(report: BenchReport) -> tuple[Section, ...]:
-    """Return a section for each thread count and batch size, in the order measured."""
-    pairs = dict.fromkeys((row.threads, row.batch) for row in report.measurements)
-    return tuple(_section(report, *pair, f"p{number}") for number, pair in enumerate(pairs, start=1))
-
-
 def make_series(report: BenchReport, threads: int, batch: int) -> tuple[Series, ...]:
     """Return the bars of a chart, in seconds: artifacts, other engines, and the bound of direct convolution."""
     rows = report.of(threads, batch)
@@ -106,7 +90,8 @@ def _series(name: str, role: Role, rows: tuple[Measurement, ...], included: list
     )
 
 
-def _section(report: BenchReport, threads: int, batch: int, name: str) -> Section:
+def _section(report: BenchReport, threads: int, batch: int, name: str) -> dict[str, Any]:
+    """Return the variables of the section of one batch size and thread count."""
     rows = report.of(threads, batch)
     title = f"Batch {batch}, {format_threads(threads)}"
     medians = "; ".join(f"{row.target} {milliseconds(row.median)} ms" for row in rows)
@@ -125,7 +110,7 @@ def _section(report: BenchReport, threads: int, batch: int, name: str) -> Sectio
         Row(measurement_cells(row), row.difference is not None and math.isnan(row.difference)) for row in rows
     )
     table = Table(f"{name}-table", f"{title}: milliseconds per batch", headings, cells, tuple(range(1, len(headings))))
-    return Section(name, title, chart, caption, table)
+    return {"id": name, "title": title, "chart": chart, "caption": caption, "table": table}
 
 
 def _facts(report: BenchReport) -> tuple[tuple[str, str], ...]:

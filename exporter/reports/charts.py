@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from exporter.reports.axes import format_plain, format_power, label_rows, make_locator, set_ticks, write
-from exporter.reports.formatting import replace_invisible
-from exporter.reports.svg import COLOURS, FONT, render_svg
+from exporter.reports.axes import format_plain, format_power, label_rows, set_ticks, write
+from exporter.reports.svg import COLOURS, make_legend, render_svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -165,10 +164,7 @@ def step_chart(
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, tallest * 1.15)
         set_ticks(axes, edges[0], edges[-1], tick, log=True)
-        axes.yaxis.set_major_locator(make_locator(4))
-        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g} %")
-        axes.tick_params(axis="y", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=4)
-        axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.75)
+        set_ticks(axes, 0, tallest, lambda value: f"{value:g} %", log=False, direction="y", most=4)
         for each in sorted(series, key=lambda each: each.role == "reference"):
             filled, colour = each.role == "subject", COLOURS[each.role]
             heights = [value or 0.0 for value in each.values]
@@ -183,18 +179,7 @@ def step_chart(
 
 
 def _legend(series: Sequence[Series], glyphs: Mapping[Role, str]) -> Markup:
-    """Return the names of the series; nothing for a chart of one that has no name."""
-    from markupsafe import Markup
-
-    if not any(each.name for each in series):
-        return Markup("")
-    entries = Markup("").join(
-        Markup('<li><span class="{}" aria-hidden="true">{}</span> {}</li>').format(
-            each.role, glyphs[each.role], replace_invisible(each.name)
-        )
-        for each in series
-    )
-    return Markup('<ul class="legend">{}</ul>').format(entries)
+    return make_legend((each.role, glyphs[each.role], each.name) for each in series)
 
 
 def _limits(series: Sequence[Series], *, log: bool) -> tuple[float, float]:

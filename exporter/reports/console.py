@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -163,6 +163,14 @@ def print_table(table: Table, console: Console) -> None:
         line = Text.assemble(*((segment.text, segment.style or "") for segment in segments))
         line.rstrip()
         console.print(line)
+
+
+def print_rows(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]], console: Console) -> None:
+    """Print a table of names and numbers; see `make_table`."""
+    table = make_table(headings, widths)
+    for row in rows:
+        table.add_row(*map(escape_name, row))
+    print_table(table, console)
 
 
 def print_field(name: str, text: str, console: Console, *, width: int = FIELD_WIDTH) -> None:

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
-from exporter.reports.console import make_table, print_field, print_notes, print_table, print_text
-from exporter.reports.formatting import escape, escape_name, format_column
+from exporter.reports.console import describe_phases, print_field, print_notes, print_rows, print_text
+from exporter.reports.formatting import escape, format_column
 from models.errors import count
 
 NAME_WIDTH = 30
@@ -27,10 +27,9 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     device = "" if table.device == "cpu" else f", device {table.device}"
     print_field("machine", f"{escape(machine)}; {format_threads(table.threads)}{device}", console)
     console.print()
-    shown = make_table(("", *headings(table)), (2, NAME_WIDTH))
-    for row, cells in zip(table.rows, make_cells(table.rows), strict=True):
-        shown.add_row(marks(table, row), *map(escape_name, cells))
-    print_table(shown, console)
+    rows = zip(table.rows, make_cells(table.rows), strict=True)
+    marked = ((marks(table, row), *cells) for row, cells in rows)
+    print_rows(("", *headings(table)), (2, NAME_WIDTH), marked, console)
     console.print()
     print_field(RECOMMENDED, f"recommended: {escape(table.rule)}", console)
     print_field(
@@ -47,8 +46,7 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     print_notes((*table.notes, *more), console)
     if table.folder is not None:
         print_field("kept", escape(str(table.folder)), console)
-    phases = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in table.seconds.items())
-    print_field("took", f"{phases}; docs/how-to/choose.md explains the columns", console)
+    print_field("took", f"{describe_phases(table.seconds)}; docs/how-to/choose.md explains the columns", console)
     console.print()
     for what, command in conclusions(table):
         print_text(escape(what), console)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import format_threads
+from exporter.reports.console import describe_phases
 from exporter.reports.deployment import conclusions, describe, headings, make_cells
 from exporter.reports.html import Row, Table, render
 from exporter.reports.scatter_chart import Point, scatter_chart
@@ -87,5 +88,5 @@ def _facts(table: DeploymentTable) -> tuple[tuple[str, str], ...]:
         ("Machine", f"{table.environment.get('processor', 'unknown')}; {format_threads(table.threads)}"),
         ("Device", table.device),
         *((row.name, row.engine) for row in table.rows),
-        ("Time", ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in table.seconds.items())),
+        ("Time", describe_phases(table.seconds)),
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from exporter.reports.console import print_field, print_notes, print_text
 from exporter.reports.formatting import escape
-from exporter.reports.predict import describe_sampling
+from exporter.reports.predict import describe_inputs
 from models.errors import count
 
 if TYPE_CHECKING:
@@ -27,16 +27,8 @@ AGGREGATE_NAMES = {
 
 def print_head(run: FeatureRun, console: Console) -> None:
     """Print the model, the preprocessing, the layers and how clips are taken: known before the first video."""
-    model = run.model
     layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in run.layers.items())
-    rows = {
-        "model": model.describe(),
-        "profile": f"{model.preprocessing}: {'inside the model' if model.preprocessing_inside else model.recipe}",
-        "clips": describe_sampling(run.sampling),
-        "layer": layers,
-        "rows": AGGREGATE_NAMES[run.aggregate],
-    }
-    for name, text in rows.items():
+    for name, text in (*describe_inputs(run), ("layer", layers), ("rows", AGGREGATE_NAMES[run.aggregate])):
         print_field(name, escape(text), console)
     print_notes(run.notes, console)
     if run.kept:

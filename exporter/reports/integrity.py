@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,8 @@ from rich.console import Console
 
 from exporter.output_targets import write_file
 from exporter.reports.console import print_field, print_notes, print_text
-from exporter.reports.formatting import escape, replace_invisible
-from exporter.reports.junit import add_refused
+from exporter.reports.formatting import escape
+from exporter.reports.junit import Case, Suite, suites_to_xml
 from models.text import format_bytes
 
 if TYPE_CHECKING:
@@ -55,29 +54,14 @@ def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport], refuse
     Raises:
         OutputError: it cannot be written.
     """
-    root = ET.Element("testsuites", name="verify integrity")
+    suites: list[Suite] = []
     for report in reports:
-        cases = [(Path(file.path).name, file.fault) for file in report.files]
-        cases += [(row.library, row.fault) for row in report.weights]
-        cases.append(("manifest", "\n".join(report.faults)))
-        suite = ET.SubElement(
-            root,
-            "testsuite",
-            name=replace_invisible(report.artifact),
-            tests=str(len(cases)),
-            failures=str(sum(bool(fault) for _, fault in cases)),
-            errors="0",
-            time=f"{report.seconds:.3f}",
-        )
-        for name, fault in cases:
-            case = ET.SubElement(
-                suite, "testcase", classname=replace_invisible(report.artifact), name=replace_invisible(name)
-            )
-            if fault:
-                ET.SubElement(case, "failure", message="failed").text = replace_invisible(fault)
-    add_refused(root, refused)
-    ET.indent(root)
-    write_file(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n", "--junit")
+        checks = [(Path(file.path).name, file.fault) for file in report.files]
+        checks += [(row.library, row.fault) for row in report.weights]
+        checks.append(("manifest", "\n".join(report.faults)))
+        cases = [Case(name, "failed" if fault else "", fault or None) for name, fault in checks]
+        suites.append(Suite(report.artifact, report.artifact, cases, report.seconds))
+    write_file(path, suites_to_xml("verify integrity", suites, refused), "--junit")
 
 
 def _print_check(fault: str | None, passed: str, console: Console) -> None:

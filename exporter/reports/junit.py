@@ -1,7 +1,8 @@
-"""Parity reports as JUnit XML, which every CI shows: a suite per artifact, a case per comparison."""
+"""Results as JUnit XML, which every CI shows: a suite per artifact, a case per comparison or file."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.output_targets import write_file
@@ -9,61 +10,77 @@ from exporter.reports.formatting import replace_invisible
 from exporter.results import Comparison, ParityReport
 
 
+@dataclass(frozen=True)
+class Case:
+    """A check: its name, what it found in a line, and why it failed; None if it passed."""
+
+    name: str
+    message: str
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The checks of an artifact, and how many seconds they took."""
+
+    name: str
+    artifact: str
+    cases: Sequence[Case]
+    seconds: float
+
+
 def write_junit(path: Path, reports: Sequence[ParityReport], refused: Sequence[Exception] = ()) -> None:
-    """Write the file.
+    """Write parity reports.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     write_file(path, junit(reports, refused), "--junit")
 
 
 def junit(reports: Sequence[ParityReport], refused: Sequence[Exception] = ()) -> bytes:
-    """Return the XML, UTF-8. A report that failed for another reason than a comparison has a case `result`.
+    """Return parity reports as XML. A report that failed for another reason than a comparison has a case `result`."""
+    return suites_to_xml("verify parity", map(_make_suite, reports), refused)
 
-    The errors of artifacts that could not be verified are a suite of their own.
-    """
-    root = ET.Element("testsuites", name="verify parity")
-    for report in reports:
-        failed = sum(not row.passed for row in report.comparisons)
-        otherwise = not report.passed and not failed
-        suite = ET.SubElement(
-            root,
-            "testsuite",
-            name=replace_invisible(f"{report.artifact} in {report.engine}"),
-            tests=str(len(report.comparisons) + otherwise),
-            failures=str(failed + otherwise),
-            errors="0",
-            time=f"{sum(report.seconds.values()):.3f}",
-        )
-        for row in report.comparisons:
-            name = f"{row.input}, {row.output}, batch {row.batch}"
-            case = ET.SubElement(
-                suite, "testcase", classname=replace_invisible(report.artifact), name=replace_invisible(name)
-            )
-            message = _message(row)
-            if not row.passed:
-                ET.SubElement(case, "failure", message=message).text = replace_invisible("\n".join(_reasons(report)))
-            else:
-                ET.SubElement(case, "system-out").text = message
-        if otherwise:
-            case = ET.SubElement(suite, "testcase", classname=replace_invisible(report.artifact), name="result")
-            ET.SubElement(case, "failure", message="failed").text = replace_invisible("\n".join(_reasons(report)))
-    add_refused(root, refused)
+
+def suites_to_xml(name: str, suites: Iterable[Suite], refused: Sequence[Exception]) -> bytes:
+    """Return the XML, UTF-8. The errors of artifacts that could not be checked are a suite of their own."""
+    root = ET.Element("testsuites", name=name)
+    for suite in suites:
+        failures = sum(case.failure is not None for case in suite.cases)
+        element = _add_suite(root, suite.name, len(suite.cases), f"{suite.seconds:.3f}", failures=failures)
+        for case in suite.cases:
+            child = _add_case(element, suite.artifact, case.name)
+            if case.failure is not None:
+                ET.SubElement(child, "failure", message=case.message).text = replace_invisible(case.failure)
+            elif case.message:
+                ET.SubElement(child, "system-out").text = case.message
+    element = _add_suite(root, "refused", len(refused), "0", errors=len(refused)) if refused else root
+    for error in refused:
+        case = _add_case(element, "refused", str(error).partition(": ")[0])
+        ET.SubElement(case, "error", message=type(error).__name__).text = replace_invisible(str(error))
     ET.indent(root)
     return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
-def add_refused(root: ET.Element, refused: Sequence[Exception]) -> None:
-    """Add a suite with an error for each artifact that could not be checked."""
-    if not refused:
-        return
-    number = str(len(refused))
-    suite = ET.SubElement(root, "testsuite", name="refused", tests=number, failures="0", errors=number, time="0")
-    for error in refused:
-        name = replace_invisible(str(error).partition(": ")[0])
-        case = ET.SubElement(suite, "testcase", classname="refused", name=name)
-        ET.SubElement(case, "error", message=type(error).__name__).text = replace_invisible(str(error))
+def _add_suite(root: ET.Element, name: str, tests: int, time: str, *, failures: int = 0, errors: int = 0) -> ET.Element:
+    counts = {"tests": str(tests), "failures": str(failures), "errors": str(errors)}
+    return ET.SubElement(root, "testsuite", {"name": replace_invisible(name), **counts, "time": time})
+
+
+def _add_case(suite: ET.Element, artifact: str, name: str) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=replace_invisible(artifact), name=replace_invisible(name))
+
+
+def _make_suite(report: ParityReport) -> Suite:
+    reasons = "\n".join(_reasons(report))
+    cases = [
+        Case(f"{row.input}, {row.output}, batch {row.batch}", _message(row), None if row.passed else reasons)
+        for row in report.comparisons
+    ]
+    if not report.passed and all(row.passed for row in report.comparisons):
+        cases.append(Case("result", "failed", reasons))
+    return Suite(f"{report.artifact} in {report.engine}", report.artifact, cases, sum(report.seconds.values()))
 
 
 def _message(row: Comparison) -> str:

@@ -17,8 +17,8 @@ from exporter.reports.console import (
     print_table,
     print_text,
 )
-from exporter.reports.formatting import budget_percent, escape, escape_name
-from exporter.results import Comparison, Localization, ParityReport
+from exporter.reports.formatting import budget_percent, error, escape, escape_name
+from exporter.results import Comparison, LayerError, Localization, ParityReport
 from models.errors import count
 
 INPUT_WIDTH = 15
@@ -94,17 +94,31 @@ def _print_layers(found: Localization, console: Console) -> None:
         print_field("layers", f"on {escape(found.input)}; errors are relative to each layer's largest value", console)
         table = make_table(("layer", "artifact's value", "found by", "error", "float32", "budget\nused"), (24, 24, 24))
         for layer in found.layers:
-            table.add_row(
-                escape_name(layer.layer),
-                escape_name(layer.value or "not in the graph"),
-                layer.matched or "-",
-                "-" if layer.error is None else f"{layer.error:.1e}",
-                f"{layer.float32_error:.1e}",
-                "-" if layer.budget_used is None else budget_percent(layer.budget_used),
-                style="red" if layer.budget_used is not None and layer.budget_used > 1 else "",
-            )
+            table.add_row(*map(escape_name, layer_cells(layer)), style="red" if exceeds_budget(layer) else "")
         print_table(table, console)
     print_field("layers", escape(found.summary), console)
+
+
+def layer_cells(layer: LayerError) -> tuple[str, ...]:
+    """Return the cells of a layer's row: its name, the artifact's value, how that was found, errors, budget used."""
+    return (
+        layer.layer,
+        layer.value or "not in the graph",
+        layer.matched or "-",
+        "-" if layer.error is None else error(layer.error),
+        error(layer.float32_error),
+        "-" if layer.budget_used is None else budget_percent(layer.budget_used),
+    )
+
+
+def exceeds_budget(layer: LayerError) -> bool:
+    """Return whether a layer's error is larger than its budget."""
+    return layer.budget_used is not None and layer.budget_used > 1
+
+
+def discrete_cells(row: Comparison) -> tuple[str, ...]:
+    """Return the shares of a discrete output's elements: equal, equal in the float32 baseline, that may differ."""
+    return tuple(f"{100 * share:.4f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget))
 
 
 def _comparisons(rows: Sequence[Comparison], width: int) -> Table:
@@ -156,7 +170,7 @@ def _discrete_comparisons(rows: Sequence[Comparison], width: int) -> Table:
         table.add_row(
             _broken_at_plus(escape_name(row.input.replace(" + ", "+")), width),
             str(row.batch),
-            *(f"{100 * share:.3f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
+            *discrete_cells(row),
             budget_percent(row.budget_used),
             "[green]pass[/]" if row.passed else "[red]FAIL[/]",
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from exporter.reports.charts import Series, dot_chart, step_chart
 from exporter.reports.formatting import budget_percent, error
 from exporter.reports.html import Row, Table
+from exporter.reports.parity import discrete_cells, exceeds_budget, layer_cells
 from exporter.results import Comparison, ErrorHistogram, LayerError, Localization
 
 if TYPE_CHECKING:
@@ -85,29 +86,18 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
 def _discrete_table(rows: Sequence[Comparison], name: str, baseline: str) -> Table:
     """Return the table of an output of labels, masks, indices or strings: shares of elements."""
     headings = ("input", "batch", "result", "budget used", "equal", f"equal, {baseline}", "may differ")
-    cells = tuple(
-        Row(
-            (
-                row.input,
-                str(row.batch),
-                "pass" if row.passed else "FAIL",
-                budget_percent(row.budget_used),
-                *(f"{100 * share:.4f} %" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget)),
-            ),
-            not row.passed,
-        )
-        for row in rows
-    )
+    cells = tuple(Row((*_result_cells(row), *discrete_cells(row)), not row.passed) for row in rows)
     return Table(name, f"Equal elements of output {rows[0].output}", headings, cells, (1, 3, 4, 5, 6))
+
+
+def _result_cells(row: Comparison) -> tuple[str, ...]:
+    return row.input, str(row.batch), "pass" if row.passed else "FAIL", budget_percent(row.budget_used)
 
 
 def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:
     errors = (row.max_error, row.float32_max_error, row.budget, row.mean_error, row.float32_mean_error)
     return (
-        row.input,
-        str(row.batch),
-        "pass" if row.passed else "FAIL",
-        budget_percent(row.budget_used),
+        *_result_cells(row),
         *map(error, errors),
         f"{row.cosine:.6f}",
         f"{row.snr_db:.0f}" if row.min_snr_db is None else f"{row.snr_db:.1f}, at least {row.min_snr_db:g}",
@@ -173,37 +163,20 @@ def layer_figure(found: Localization, name: str, baseline: str) -> Figure:
             axis="largest error / largest value of the layer",
             description=f"Errors of {len(layers)} layers on input {found.input}: {found.summary}.",
             joined=True,
-            bad=[index for index, layer in enumerate(layers) if _exceeds(layer)],
+            bad=[index for index, layer in enumerate(layers) if exceeds_budget(layer)],
         )
     omitted = f" {len(layers)} of {len(found.layers)} layers are drawn; the table has all."
     caption = (
         f"From the input (top) to the output, on {found.input}. A layer without a mark of the artifact is not in its "
         f"graph.{omitted if len(layers) < len(found.layers) else ''}"
     )
-    rows = tuple(
-        Row(
-            (
-                layer.layer,
-                layer.value or "not in the graph",
-                layer.matched or "-",
-                "-" if layer.error is None else error(layer.error),
-                error(layer.float32_error),
-                "-" if layer.budget_used is None else budget_percent(layer.budget_used),
-            ),
-            _exceeds(layer),
-        )
-        for layer in found.layers
-    )
+    rows = tuple(Row(layer_cells(layer), exceeds_budget(layer)) for layer in found.layers)
     headings = ("layer", "artifact's value", "found by", "error", f"error, {baseline}", "budget used")
     title = f"Errors by layer on {found.input}, relative to each layer's largest value"
     summary = (
         f"On {found.input}, the artifact {found.summary}." if found.first else f"On {found.input}: {found.summary}."
     )
     return Figure("", chart, caption, Table(name, title, headings, rows, (3, 4, 5)), summary, found.first)
-
-
-def _exceeds(layer: LayerError) -> bool:
-    return layer.budget_used is not None and layer.budget_used > 1
 
 
 def _drawn_layers(found: Localization) -> tuple[LayerError, ...]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from exporter.reports.console import describe_phases
 from exporter.reports.formatting import GLOSSARY, budget_percent, error, format_scores, replace_invisible, times
 from exporter.reports.html import Row, Table, render, thumbnails
 from exporter.reports.parity_charts import histogram_figure, input_figure, layer_figure
@@ -174,7 +175,6 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
         else f"the same as float64's on {100 * report.top1_agreement:.3g} % of inputs"
     )
     raised = ", ".join(f"{layer} in {kind} ({gain:+.1f} dB)" for layer, (kind, gain) in report.raised_layers.items())
-    took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report.seconds.items())
     return (
         ("Artifact", report.artifact),
         *((("Manifest", report.provenance),) if report.provenance else ()),
@@ -184,7 +184,7 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
         *((("Accuracy", str(report.held_out)),) if report.held_out else ()),
         *((("Raised layers", raised),) if raised else ()),
         ("Highest class", agreement),
-        ("Time", took),
+        ("Time", describe_phases(report.seconds)),
     )
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.inference.predictions import VideoFailure
-from exporter.reports.console import TerminalProgress, make_table, print_field, print_notes, print_table, print_text
-from exporter.reports.formatting import csv_text, escape, escape_name, format_scores
+from exporter.reports.console import TerminalProgress, print_field, print_notes, print_rows, print_text
+from exporter.reports.formatting import csv_text, escape, format_scores
 from models.errors import count
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ScoreType,
         VideoPrediction,
     )
+    from exporter.workflows.features import FeatureRun
     from exporter.workflows.predict import PredictRun
 
 CSV_COLUMNS = (
@@ -44,12 +45,22 @@ CLIP_CLASSES = 3
 
 def describe_run(run: PredictRun | PredictResult) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what decides the numbers."""
+    yield from describe_inputs(run)
+    yield "values", describe_values(run.output, run.values, softmax=run.softmax)
+
+
+def describe_inputs(run: PredictRun | PredictResult | FeatureRun) -> Iterator[tuple[str, str]]:
+    """Yield (label, text) of the model, and of what it is given."""
     model = run.model
     yield "model", model.describe()
     inside = "inside the model" if model.preprocessing_inside else model.recipe
     yield "profile", f"{model.preprocessing}: {inside}"
     yield "clips", describe_sampling(run.sampling)
-    yield "values", describe_values(run.output, run.values, softmax=run.softmax)
+
+
+def unit_name(values: ScoreType) -> str:
+    """Return what one of the numbers is called."""
+    return "probability" if values == "probabilities" else "score"
 
 
 def describe_sampling(sampling: SamplingRecord) -> str:
@@ -121,10 +132,8 @@ def print_video(video: VideoPrediction, values: ScoreType, console: Console) -> 
     console.print()
     print_text(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}", console)
     print_notes(video.notes, console)
-    table = make_table(("class", "probability" if values == "probabilities" else "score"), (60,))
-    for entry, text in zip(video.top, format_values(video.top, values), strict=True):
-        table.add_row(escape_name(entry.name), text)
-    print_table(table, console)
+    rows = zip((entry.name for entry in video.top), format_values(video.top, values), strict=True)
+    print_rows(("class", unit_name(values)), (60,), rows, console)
 
 
 def describe_video(video: VideoPrediction) -> str:

@@ -5,7 +5,6 @@ A page is bounded, whatever it is made of: so many videos in full, so many in a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from exporter.reports.axes import format_time
 from exporter.reports.charts import Series, bar_chart, dot_chart
 from exporter.reports.formatting import replace_invisible
 from exporter.reports.html import Row, Table, render, thumbnails
-from exporter.reports.predict import describe_run, describe_video, format_values
+from exporter.reports.predict import describe_run, describe_video, format_values, unit_name
 from exporter.reports.time_chart import TimeSpan, time_chart
 from exporter.results import PreviewFrames
 from models.errors import count
@@ -34,45 +33,6 @@ CHART_CLASSES, CLIP_CLASSES = 5, 3
 """Classes in the chart over time, and of each clip in the table."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """One video.
-
-    Attributes:
-        id: unique in the page.
-        title: the video.
-        about: its clips, size and length.
-        notes: what the user should know about it.
-        frames: JPEG `data:` addresses.
-        film: what the frames are.
-        width: of a frame, pixels.
-        height: of a frame.
-        ranking: the chart of its highest classes.
-        ranking_caption: what that chart shows.
-        timeline: the chart of the highest classes over time; empty for a video of one clip.
-        timeline_caption: what that chart shows.
-        table: the highest classes with their numbers.
-        clips: each clip's highest classes, where they were asked for.
-        more_clips: how many clips the table leaves out; empty for none.
-    """
-
-    id: str
-    title: str
-    about: str
-    notes: tuple[str, ...]
-    frames: tuple[str, ...]
-    film: str
-    width: int
-    height: int
-    ranking: Markup
-    ranking_caption: str
-    timeline: Markup | str
-    timeline_caption: str
-    table: Table
-    clips: Table
-    more_clips: str
-
-
 def predict_page(result: PredictResult, made: datetime | None = None) -> str:
     """Return the page.
 
@@ -90,10 +50,10 @@ def predict_page(result: PredictResult, made: datetime | None = None) -> str:
         "notes": result.notes,
         "failures": _failures(result),
         "more_failures": _more_failures(result),
-        "overview": _overview(result) if len(result.videos) > 1 else _empty("overview-table"),
+        "overview": _overview(result) if len(result.videos) > 1 else None,
         "omitted": _omitted(result),
         "videos": [
-            make_section(video, name, result.values, inside=result.model.preprocessing_inside)
+            _section(video, name, result.values, inside=result.model.preprocessing_inside)
             for name, video in shown.items()
         ],
         "facts": _facts(result),
@@ -122,8 +82,8 @@ def headline(result: PredictResult) -> str:
     return count(done, "video")
 
 
-def make_section(video: VideoPrediction, name: str, values: ScoreType, *, inside: bool = False) -> Section:
-    """Return one video's section.
+def _section(video: VideoPrediction, name: str, values: ScoreType, *, inside: bool) -> dict[str, Any]:
+    """Return the variables of one video's section.
 
     Args:
         video: its result.
@@ -132,7 +92,7 @@ def make_section(video: VideoPrediction, name: str, values: ScoreType, *, inside
         inside: whether the model does the preprocessing itself, so that the frames are not yet resized and cropped.
     """
     frames, size = _frames(video)
-    unit = "probability" if values == "probabilities" else "score"
+    unit = unit_name(values)
     texts = format_values(video.top, values)
     names = ", ".join(f"{entry.name} {text}" for entry, text in zip(video.top, texts, strict=True))
     rows = tuple(
@@ -140,26 +100,25 @@ def make_section(video: VideoPrediction, name: str, values: ScoreType, *, inside
         for rank, (entry, text) in enumerate(zip(video.top, texts, strict=True), start=1)
     )
     timeline, timeline_caption = _timeline(video, name, values)
-    return Section(
-        id=name,
-        title=video.source,
-        about=describe_video(video) + (f", {format_time(video.duration)}" if video.duration else ""),
-        notes=video.notes,
-        frames=frames,
-        film=_film(video, inside=inside),
-        width=size[0],
-        height=size[1],
-        ranking=_ranking(video, name, values, f"Highest classes of {video.source}: {names}."),
-        ranking_caption=f"The highest classes: {unit}, averaged over {count(video.clips, 'clip')}.",
-        timeline=timeline,
-        timeline_caption=timeline_caption,
-        table=Table(
+    return {
+        "id": name,
+        "title": video.source,
+        "about": describe_video(video) + (f", {format_time(video.duration)}" if video.duration else ""),
+        "notes": video.notes,
+        "frames": frames,
+        "film": _film(video, inside=inside),
+        "size": size,
+        "ranking": _ranking(video, name, values, f"Highest classes of {video.source}: {names}."),
+        "ranking_caption": f"The highest classes: {unit}, averaged over {count(video.clips, 'clip')}.",
+        "timeline": timeline,
+        "timeline_caption": timeline_caption,
+        "table": Table(
             f"{name}-table", f"Highest classes of {video.source}", ("rank", "class", "index", unit), rows, (2, 3)
         ),
-        clips=_clips(video, f"{name}-clips", values),
-        more_clips=f"The first {MAX_CLIPS} of {video.clips} clips; --csv writes all."
+        "clips": _clips(video, f"{name}-clips", values),
+        "more_clips": f"The first {MAX_CLIPS} of {video.clips} clips; --csv writes all."
         * (len(video.per_clip) > MAX_CLIPS),
-    )
+    }
 
 
 def _ranking(video: VideoPrediction, name: str, values: ScoreType, description: str) -> Markup:
@@ -187,7 +146,6 @@ def _timeline(video: VideoPrediction, name: str, values: ScoreType) -> tuple[Mar
     every = [value for span in spans for value in span.values]
     bottom, top = (0.0, 1.0) if values == "probabilities" else (min(0.0, *every), max(every))
     top = top if top > bottom else bottom + 1
-    kind = "probability" if values == "probabilities" else "score"
     peaks = [max(range(len(spans)), key=lambda index: spans[index].values[row]) for row in range(len(labels))]
     described = "; ".join(
         f"{label} is highest at {format_time(spans[peak].start)}" for label, peak in zip(labels, peaks, strict=True)
@@ -202,7 +160,7 @@ def _timeline(video: VideoPrediction, name: str, values: ScoreType) -> tuple[Mar
     )
     merged = max(point.clips for point in video.timeline)
     of = f"of {merged} clips each, averaged" if merged > 1 else "of each clip"
-    return chart, f"The {kind} {of}. Every row has the same scale, from {bottom:.3g} to {top:.3g}."
+    return chart, f"The {unit_name(values)} {of}. Every row has the same scale, from {bottom:.3g} to {top:.3g}."
 
 
 def _frames(video: VideoPrediction) -> tuple[tuple[str, ...], tuple[int, int]]:
@@ -240,7 +198,7 @@ def _overview(result: PredictResult) -> Table:
         linked = Markup('<a href="#{}">{}</a>').format(target, name) if target in shown else name
         (value,) = format_values(video.top[:1], result.values)
         rows.append(Row((linked, video.top[0].name, value, str(video.clips))))
-    unit = "probability" if result.values == "probabilities" else "score"
+    unit = unit_name(result.values)
     return Table(
         "overview-table", "The highest class of each video", ("video", "class", unit, "clips"), tuple(rows), (2, 3)
     )
@@ -274,10 +232,6 @@ def _facts(result: PredictResult) -> tuple[tuple[str, str], ...]:
         ("Values", run["values"]),
         ("Time", f"{result.seconds:.1f} s"),
     )
-
-
-def _empty(name: str) -> Table:
-    return Table(name, "", (), ())
 
 
 def _short(source: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from exporter.reports.axes import MAX_TICKS, format_power, set_ticks, write
-from exporter.reports.svg import COLOURS, FONT, render_svg
+from exporter.reports.axes import format_plain, format_power, set_ticks, write
+from exporter.reports.svg import COLOURS, FONT, make_legend, render_svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -51,8 +51,6 @@ def scatter_chart(
         names: of subjects, references and the front, in the legend.
         description: the text alternative of the chart.
     """
-    from markupsafe import Markup
-
     positive = [point.y for point in points if point.y > 0]
     low = 10.0 ** math.floor(math.log10(min(positive, default=1e-7)) - (len(positive) < len(points)))
     high = 10.0 ** math.ceil(math.log10(max(positive, default=1.0)) + 0.05)
@@ -62,8 +60,8 @@ def scatter_chart(
         axes.set_yscale("log")
         axes.set_xlim(0, right)
         axes.set_ylim(low, high)
-        set_ticks(axes, 0, right, lambda value: f"{value:g}", log=False)
-        _set_vertical_ticks(axes, low, high)
+        set_ticks(axes, 0, right, format_plain, log=False)
+        set_ticks(axes, low, high, format_power, log=True, direction="y")
         write(axes, 0.99, 0.99, axes_titles[1], "muted", ha="right", va="top", transform=axes.transAxes, fontsize=FONT)
         if front:
             steps = ([point.x for point in front], [max(point.y, low) for point in front])
@@ -72,26 +70,10 @@ def scatter_chart(
         for point in points:
             _draw_point(axes, point, max(point.y, low), taken)
 
-    legend = Markup('<ul class="legend">{}{}{}</ul>').format(
-        Markup('<li><span class="subject" aria-hidden="true">●</span> {}</li>').format(names[0]),
-        Markup('<li><span class="reference" aria-hidden="true">◆</span> {}</li>').format(names[1])
-        if any(point.role == "reference" for point in points)
-        else "",
-        Markup('<li><span class="subject" aria-hidden="true">—</span> {}</li>').format(names[2]),
-    )
+    compared = any(point.role == "reference" for point in points)
+    entries = [("subject", "●", names[0]), ("reference", "◆", names[1]), ("subject", "—", names[2])]
+    legend = make_legend(entry for entry in entries if compared or entry[0] != "reference")
     return render_svg(draw, None, legend, name, axes_titles[0], description, plain_height=HEIGHT)
-
-
-def _set_vertical_ticks(axes: Axes, low: float, high: float) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    first, last = round(math.log10(low)), round(math.log10(high))
-    step = max(1, math.ceil((last - first) / MAX_TICKS))
-    axes.yaxis.set_major_locator(FixedLocator([10.0**exponent for exponent in range(first, last + 1, step)]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(lambda value, _position: format_power(value))
-    axes.tick_params(axis="y", length=0, labelsize=FONT - 1, labelcolor=COLOURS["muted"], pad=4)
-    axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.75)
 
 
 def _draw_point(axes: Axes, point: Point, y: float, taken: list[tuple[float, float]]) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
-from exporter.reports.console import make_table, print_field, print_table, print_text
+from exporter.reports.console import describe_phases, make_table, print_field, print_table, print_text
 from exporter.reports.formatting import budget_percent, escape, escape_name
 from models.errors import count
 
@@ -60,8 +60,7 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
     for sample in report.samples:
         _print_sample(sample, console)
     result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
-    seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
-    print_field("result", f"{result}: {_reason(report)}; {seconds}", console)
+    print_field("result", f"{result}: {_reason(report)}; {describe_phases(report.seconds)}", console)
 
 
 def _print_sample(sample: SampleResult, console: Console) -> None:

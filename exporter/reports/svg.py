@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from exporter.foreign_logging import suppress_foreign_logging
@@ -77,6 +77,16 @@ def render_svg(
         axes.set_xlabel(axis, fontsize=FONT, color=COLOURS["muted"], parse_math=False)
         svg = Markup(_inline(_save(figure), f"{name}-", replace_invisible(description)))  # noqa: S704 - ElementTree escaped it
     return Markup('<div class="chart">{}{}</div>').format(legend, svg)
+
+
+def make_legend(entries: Iterable[tuple[str, str, str]]) -> Markup:
+    """Return a legend of (role, glyph, name); nothing where no entry has a name."""
+    from markupsafe import Markup
+
+    named = [(role, glyph, replace_invisible(name)) for role, glyph, name in entries]
+    item = Markup('<li><span class="{}" aria-hidden="true">{}</span> {}</li>')
+    listed = Markup("").join(item.format(*entry) for entry in named)
+    return Markup('<ul class="legend">{}</ul>').format(listed) if any(name for *_, name in named) else Markup("")
 
 
 def _save(figure: Figure) -> bytes:

@@ -95,5 +95,5 @@ def test_discrete_outputs_show_shares_of_equal_elements() -> None:
     (row, *_) = report(passed=True).comparisons
     row = replace(row, max_error=0.01, float32_max_error=0.002, budget=0.04, equal=0.99)
     text = printed(replace(report(passed=True), comparisons=(row,)))
-    assert all(share in text for share in ("99.000%", "99.800%", "4.000%"))
+    assert all(share in text for share in ("99.0000%", "99.8000%", "4.0000%"))
     assert max(map(len, text.split("\n\n")[1].splitlines())) <= 80

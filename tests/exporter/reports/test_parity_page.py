@@ -201,4 +201,4 @@ def test_discrete_outputs_have_a_table_of_equal_elements() -> None:
     row = replace(comparison("random", 0.25), max_error=0.01, float32_max_error=0.002, budget=0.04, equal=0.99)
     page = Page(parity_page([replace(report(), comparisons=(row,))], MADE))
     (cells,) = read_rows(page, "Equal elements of output logits")
-    assert cells[2:] == ["pass", "25%", "99.0000 %", "99.8000 %", "4.0000 %"]
+    assert cells[2:] == ["pass", "25%", "99.0000%", "99.8000%", "4.0000%"]
