@@ -6,7 +6,7 @@ Messages are read one level at a time, only where a reader asks, so nothing nest
 Source: https://protobuf.dev/programming-guides/encoding
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from mmap import mmap
 from typing import NamedTuple
 
@@ -107,6 +107,19 @@ class WireReader:
             if len(same) > MAX_NUMBERS and member.wire != BYTES:
                 raise WireError(f"field {member.number} has more than {MAX_NUMBERS:,} numbers")
         return found
+
+    def text(self, field: Field) -> str:
+        """Return a field's bytes as text; what is not UTF-8 is escaped."""
+        return self.data[field.start : field.end].decode("utf-8", "backslashreplace")
+
+    def pairs(self, fields: Iterable[Field]) -> dict[str, str]:
+        """Return a map of strings, or a repeated StringStringEntryProto of ONNX: messages of key 1 and value 2.
+
+        Raises:
+            WireError: see `members`.
+        """
+        entries = [self.members(field) for field in fields]
+        return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
 
     def packed(self, field: Field) -> list[int]:
         """Return the numbers of a repeated int64, packed or one by one.

@@ -12,7 +12,7 @@ from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.dtypes import numpy_dtype
-from exporter.parity.arrays import read_npy, read_npz
+from exporter.parity.arrays import read_npy, read_npz, shape_fits
 from exporter.parity.discovery import accepted_plan
 from exporter.parity.input_plan import NO_ROLES, InputPlan, make_plans
 from exporter.parity.input_roles import InputRoles, find_roles
@@ -263,19 +263,12 @@ def matching_names(path: Path, first: Feeds, signature: Signature | None) -> tup
     theirs = {value.name: value for value in signature.inputs}
     ours = tuple(value.name for value in first.inputs)
     order = [theirs[name] for name in ours] if set(ours) == set(theirs) else list(signature.inputs)
-    if len(order) != len(first.inputs) or not all(_fits(a, b) for a, b in zip(first.inputs, order, strict=True)):
+    pairs = zip(first.inputs, order, strict=False)
+    if len(order) != len(first.inputs) or not all(
+        a.dtype == b.dtype and shape_fits(a.shape, b.shape) for a, b in pairs
+    ):
         raise ArtifactError(
             f"{path}: takes other inputs than the first artifact: {signature}; the first takes "
             f"{', '.join(map(str, first.inputs))}"
         )
     return tuple(value.name for value in order)
-
-
-def _fits(ours: TensorSpec, theirs: TensorSpec) -> bool:
-    return (
-        ours.dtype == theirs.dtype
-        and len(ours.shape) == len(theirs.shape)
-        and all(
-            isinstance(a, str) or isinstance(b, str) or a == b for a, b in zip(ours.shape, theirs.shape, strict=True)
-        )
-    )

@@ -77,7 +77,7 @@ def _find_pools(model: ir.Model) -> list[ir.Node]:
     return [
         node
         for node in model.graph.all_nodes()
-        if node.op_type in POOLS and node.domain in ("", "ai.onnx") and _may_exceed(_read_attributes(node))
+        if node.op_type in POOLS and node.domain in ("", "ai.onnx") and _may_exceed(read_attributes(node))
     ]
 
 
@@ -108,7 +108,7 @@ def _find_pads(model: ir.Model, pools: Sequence[ir.Node]) -> dict[int, list[int]
     """Return {position among `pools`: its explicit paddings}. A pool's size may depend on that of one before it."""
     from onnx_ir.passes.common import ShapeInferencePass
 
-    given = [_read_attributes(node) for node in pools]
+    given = [read_attributes(node) for node in pools]
     pads: dict[int, list[int]] = {}
     for _ in pools:
         copy = model.clone()
@@ -136,7 +136,7 @@ def _set_pads(pools: Sequence[ir.Node], pads: dict[int, list[int]]) -> None:
     import onnx_ir as ir
 
     for number, node in enumerate(pools):
-        if _is_same(_read_attributes(node)):  # its number of windows does not depend on ceil_mode
+        if _is_same(read_attributes(node)):  # its number of windows does not depend on ceil_mode
             node.attributes.pop("ceil_mode", None)
         elif number in pads:
             for name in ("auto_pad", "ceil_mode"):
@@ -148,7 +148,8 @@ def _is_same(attributes: dict[str, Any]) -> bool:
     return str(attributes.get("auto_pad", "")).startswith("SAME")
 
 
-def _read_attributes(node: ir.Node) -> dict[str, Any]:
+def read_attributes(node: ir.Node) -> dict[str, Any]:
+    """Return {name: value} of a node's attributes."""
     return {name: attribute.value for name, attribute in node.attributes.items() if not attribute.is_ref()}
 
 

@@ -9,7 +9,6 @@ from exporter.errors import ArtifactError
 from exporter.onnx_io.data_links import link_fault
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import all_graphs
-from models.paths import is_plain_name
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
@@ -43,10 +42,9 @@ def check_external_data(model: onnx.ModelProto, path: Path) -> None:
                     f"{path}: weight {tensor.name}: its {entry.key}, {entry.value[:40]!r}, is no number of bytes"
                 )
     for location in external_locations(model, path):
-        data = path.with_name(location) if is_plain_name(location) else None
         if fault := link_fault(path, location):
             raise ArtifactError(fault)
-        if data is None or not data.is_file():
+        if not path.with_name(location).is_file():
             raise ArtifactError(f"{path}: refers to weights in {location}, which is not beside it")
 
 

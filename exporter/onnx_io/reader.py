@@ -1,6 +1,6 @@
 """Any ONNX file as an `onnx_ir.Model` whose weights are mapped from the model file, or from its data file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -60,7 +60,8 @@ def _read_unchecked(path: Path) -> ir.Model:
         ir.external_data.set_base_dir(model.graph, str(path.parent.absolute()))
         _bind_inline_weights(path, model)
         _free_negative_sizes(model)
-        _name_graphs(model)
+        for graph in model.graphs():  # engines run those without a name, and onnx's checker refuses them
+            graph.name = graph.name or UNNAMED
     except Exception as error:  # what a malformed message leads to has no common class
         raise ArtifactError(f"{path}: not a valid ONNX model: {cause_line(error)}") from error
     _check_weights(path, model)
@@ -102,12 +103,6 @@ def _bind_inline_weights(path: Path, model: ir.Model) -> None:
                 )
 
 
-def _name_graphs(model: ir.Model) -> None:
-    """Name the graphs that have no name: engines run them, and onnx's checker refuses them."""
-    for graph in model.graphs():
-        graph.name = graph.name or UNNAMED
-
-
 def _free_negative_sizes(model: ir.Model) -> None:
     """Make sizes below zero unknown: some exporters write -1 for a free size, which ONNX has no number for."""
     for graph in model.graphs():
@@ -119,7 +114,7 @@ def _free_negative_sizes(model: ir.Model) -> None:
 
 def _check_weights(path: Path, model: ir.Model) -> None:
     """Refuse weights that are incomplete, or that onnx_ir would refuse later, before anything maps them."""
-    for tensor in _tensors(model):
+    for tensor in (value.const_value for graph in model.graphs() for value in graph.initializers.values()):
         if not isinstance(tensor, ir.ExternalTensor):
             continue
         length = tensor.nbytes if tensor.length is None else tensor.length
@@ -138,10 +133,3 @@ def _inline_small(model: ir.Model) -> None:
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes < INLINE_BELOW:
                 value.const_value = ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
-
-
-def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if value.const_value is not None:
-                yield value.const_value

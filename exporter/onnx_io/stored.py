@@ -8,7 +8,7 @@ uint64_data 11, external_data 13, data_location 14. StringStringEntryProto: key 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -39,20 +39,6 @@ EXTERNAL = 1
 _FLOATS, _NUMBERS = (4, 10), (5, 7, 11)
 
 
-@dataclass
-class _File:
-    path: Path
-    data: mmap
-    wire: WireReader
-
-    def text(self, span: Field) -> str:
-        return self.data[span.start : span.end].decode("utf-8", "backslashreplace")
-
-    def pairs(self, spans: list[Field]) -> dict[str, str]:
-        entries = [self.wire.members(span) for span in spans]
-        return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
-
-
 def read_stored_onnx(path: Path) -> StoredModel:
     """Return the manifest in a model's metadata, and its main graph's initialisers but for those of strings.
 
@@ -66,11 +52,11 @@ def read_stored_onnx(path: Path) -> StoredModel:
             path.open("rb") as stream,
             mmap(stream.fileno(), 0, access=ACCESS_READ) as data,
         ):
-            file = _File(path, data, WireReader(data))
-            model = file.wire.members(Field(0, BYTES, 0, len(data), 0))
-            graphs = [file.wire.members(span) for span in model.get(7, []) if span.wire == BYTES]
-            found = [_tensor(file, span) for graph in graphs for span in graph.get(5, []) if span.wire == BYTES]
-            metadata = file.pairs([span for span in model.get(14, []) if span.wire == BYTES])
+            wire = WireReader(data)
+            model = wire.members(Field(0, BYTES, 0, len(data), 0))
+            graphs = [wire.members(span) for span in model.get(7, []) if span.wire == BYTES]
+            found = [_tensor(path, wire, span) for graph in graphs for span in graph.get(5, []) if span.wire == BYTES]
+            metadata = wire.pairs([span for span in model.get(14, []) if span.wire == BYTES])
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, OverflowError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
@@ -81,44 +67,37 @@ def read_stored_onnx(path: Path) -> StoredModel:
     return StoredModel(metadata.get(MANIFEST_KEY), tensors, tuple(sorted(data_files)))
 
 
-def _tensor(file: _File, span: Field) -> StoredTensor | None:
+def _tensor(path: Path, wire: WireReader, span: Field) -> StoredTensor | None:
     """Return an initialiser; None for one of strings."""
-    members = file.wire.members(span)
-    name = file.text(members[8][-1]) if 8 in members else ""
+    members = wire.members(span)
+    name = wire.text(members[8][-1]) if 8 in members else ""
     kind = members[2][-1].value if 2 in members else 0
     if kind == STRING:
         return None
     if kind not in DTYPES:
         raise WireError(f"{name} has the element type {kind}")
     dtype, bits = DTYPES[kind]
-    shape = tuple(size for dim in members.get(1, []) for size in file.wire.packed(dim))
+    shape = tuple(size for dim in members.get(1, []) for size in wire.packed(dim))
     if 14 in members and members[14][-1].value == EXTERNAL:
-        stated = file.pairs(members.get(13, []))
-        place = file.path.parent / stated.get("location", "")
+        stated = wire.pairs(members.get(13, []))
+        place = path.parent / stated.get("location", "")
         offset, length = int(stated.get("offset") or 0), stated.get("length")
-        size = int(length) if length else -(-_count(shape) * bits // 8)
+        size = int(length) if length else -(-prod(shape) * bits // 8)
         if min(offset, size) < 0:
             raise WireError(f"{name} is at a negative offset, or of a negative length")
         return StoredTensor(name, dtype, shape, place, offset, size)
     if 9 in members:
         raw = members[9][-1]
-        return StoredTensor(name, dtype, shape, file.path, raw.start, raw.end - raw.start)
-    values = _values(file, members, bits)
-    return StoredTensor(name, dtype, shape, file.path, 0, len(values), values)
+        return StoredTensor(name, dtype, shape, path, raw.start, raw.end - raw.start)
+    values = _values(wire, members, bits)
+    return StoredTensor(name, dtype, shape, path, 0, len(values), values)
 
 
-def _values(file: _File, members: Mapping[int, list[Field]], bits: int) -> bytes:
+def _values(wire: WireReader, members: Mapping[int, list[Field]], bits: int) -> bytes:
     """Return values that are not in `raw_data` as they would be there."""
     for number in _FLOATS:
         if number in members:
-            return b"".join(file.data[run.start : run.end] for run in members[number])
-    numbers = [value for number in _NUMBERS for run in members.get(number, []) for value in file.wire.packed(run)]
+            return b"".join(wire.data[run.start : run.end] for run in members[number])
+    numbers = [value for number in _NUMBERS for run in members.get(number, []) for value in wire.packed(run)]
     size = max(8, bits) // 8
     return (np.array([value & (1 << 64) - 1 for value in numbers], np.uint64)).astype(f"<u{size}").tobytes()
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count

@@ -94,11 +94,12 @@ def split_rows(
     ]
 
 
-def shape_fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
-    """Return whether a shape has the wanted sizes, where a string stands for any."""
+def shape_fits(shape: Sequence[int | str], wanted: Sequence[int | str]) -> bool:
+    """Return whether a shape has the wanted sizes, where a string in either stands for any."""
     if UNKNOWN_RANK in wanted:
         return True
-    same = all(size == other or isinstance(other, str) for size, other in zip(shape, wanted, strict=False))
+    pairs = zip(shape, wanted, strict=False)
+    same = all(size == other or isinstance(size, str) or isinstance(other, str) for size, other in pairs)
     return len(shape) == len(wanted) and same
 
 

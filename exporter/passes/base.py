@@ -293,6 +293,26 @@ def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir
     return value
 
 
+def replace_constant(model: ir.Model, node: ir.Node, index: int, **tensors: NDArray[Any]) -> list[ir.Value]:
+    """Remove a constant input of a node, and register other constants under its name.
+
+    Args:
+        model: the model.
+        node: the node, which then has no such input.
+        index: of the input.
+        **tensors: the constants, whose names end in `.scale` and so on; `values` has the name of the one removed.
+
+    Returns:
+        their values, in order.
+    """
+    old = node.inputs[index]
+    assert old is not None
+    node.replace_input_with(index, None)
+    remove_unused_initializers(model, [old])
+    names = (f"{old.name}.{key}" if key != "values" else str(old.name) for key in tensors)
+    return [add_initializer(model, name, ir.tensor(array)) for name, array in zip(names, tensors.values(), strict=True)]
+
+
 def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None]) -> None:
     """Remove those of `values` that are initialisers without a use."""
     for value in values:

@@ -20,7 +20,7 @@ from onnx_ir.passes.common import (
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import explicit_ceil_pools
-from exporter.passes.base import GraphPass, constant, find_nodes, replace_value
+from exporter.passes.base import GraphPass, constant, find_nodes
 from exporter.passes.builder import is_made_by_pass
 from exporter.passes.shapes import preserve_signature
 
@@ -94,11 +94,9 @@ def _resolve_cast_like(model: ir.Model) -> int | None:
     if None in types:
         return None
     for node, dtype in zip(found, types, strict=True):
-        to = ir.AttrInt64("to", int(dtype or 0))
-        cast = ir.Node("", "Cast", node.inputs[:1], [to, *node.attributes.values()], num_outputs=1, name=node.name)
-        node.graph.insert_before(node, cast)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
-        replace_value(node.outputs[0], cast.outputs[0])
-        node.graph.remove(node, safe=True)  # pyright: ignore[reportOptionalMemberAccess]
+        node.op_type = "Cast"
+        node.resize_inputs(1)
+        node.attributes.add(ir.AttrInt64("to", int(dtype or 0)))
     return len(found)
 
 
@@ -117,10 +115,10 @@ class RemoveNoOps(GraphPass):
         dropped = [node for node in find_nodes(model, "Dropout") if self._is_identity(node)]
         dropped += [node for node in find_nodes(model, "Pad") if _pads_nothing(node)]
         for node in dropped:
-            identity = ir.Node("", "Identity", [node.inputs[0]], num_outputs=1, name=node.name)
-            node.graph.insert_before(node, identity)  # pyright: ignore[reportOptionalMemberAccess] - it is in one
-            replace_value(node.outputs[0], identity.outputs[0])
-            model.graph.remove(node, safe=True)
+            node.op_type = "Identity"
+            node.attributes.clear()
+            node.resize_inputs(1)
+            node.resize_outputs(1)
         removed = [_remove_identity(node) for node in find_nodes(model, "Identity")]
         return bool(dropped) or any(removed)
 

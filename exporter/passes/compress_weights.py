@@ -12,11 +12,8 @@ zero stays zero. *Source*: ONNX DequantizeLinear-21; Jacob et al., *Quantization
 Parity checks the result as an approximation, by its signal-to-noise ratio.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from exporter.passes.base import (
     ONNX,
@@ -26,6 +23,7 @@ from exporter.passes.base import (
     get_opset,
     read_array,
     remove_unused_initializers,
+    replace_constant,
     replace_value,
     single_consumer,
     used_names,
@@ -46,8 +44,6 @@ BLOCKED_OPSET = 21
 FLOAT16_MAX = 65504.0
 MIN_CONV_RANK = 4
 """Axes of a 2-D convolution's weight: outputs, inputs, rows, columns."""
-
-Floats = NDArray[Any]
 
 
 class CompressWeights(GraphPass):
@@ -117,7 +113,7 @@ class CompressWeights(GraphPass):
     def _quantise_conv(self, model: ir.Model, consumer: ir.Node, value: ir.Value, index: int) -> None:
         weights, first, shape = read_array(value), model.graph[0], value.shape
         quantised, scale = quantize_weight(weights, tuple(range(1, weights.ndim)))
-        stored, scales = _replace_by_int8(model, consumer, value, quantised, scale, index)
+        stored, scales = replace_constant(model, consumer, index, values=quantised, scale=scale)
         cast = _to_float32(model, first, "Cast", [stored], f"{stored.name}.cast", shape, to=ir.DataType.FLOAT)
         product = _to_float32(model, first, "Mul", [cast, scales], f"{stored.name}.float32", shape)
         consumer.replace_input_with(index, product)
@@ -136,7 +132,7 @@ class CompressWeights(GraphPass):
         quantised, scale = quantised.reshape(weights.shape), scale.squeeze(axis)
         if transposed:
             quantised, scale = np.ascontiguousarray(quantised.T), np.ascontiguousarray(scale.T)
-        stored, scales = _replace_by_int8(model, consumer, value, quantised, scale)
+        stored, scales = replace_constant(model, consumer, 1, values=quantised, scale=scale)
         name, shape = f"{stored.name}.float32", ir.Shape(quantised.shape)
         restored = _to_float32(
             model, model.graph[0], "DequantizeLinear", [stored, scales], name, shape, axis=0, block_size=block
@@ -149,19 +145,6 @@ class CompressWeights(GraphPass):
         else:
             _to_matmul(model, consumer, restored)
         return block
-
-
-def _replace_by_int8(
-    model: ir.Model, consumer: ir.Node, value: ir.Value, quantised: Floats, scale: Floats, index: int = 1
-) -> tuple[ir.Value, ir.Value]:
-    """Replace a weight by its int8 values, under its name, and return these and the scales."""
-    name = str(value.name)
-    consumer.replace_input_with(index, None)
-    remove_unused_initializers(model, [value])
-    return (
-        add_initializer(model, name, ir.tensor(quantised)),
-        add_initializer(model, f"{name}.scale", ir.tensor(scale)),
-    )
 
 
 def _check_linear(model: ir.Model, consumer: ir.Node, value: ir.Value) -> str | None:

@@ -64,7 +64,7 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
     """
     model = inline_functions(load_without_weights(path))
     graph = model.graph
-    sizes, known = _infer(model, shapes)
+    sizes, known = infer_sizes(model, shapes)
     opsets = {normalize_domain(opset.domain): opset.version for opset in model.opset_import}
     weights = {tensor.name for tensor in graph.initializer}
     outputs = {value.name for value in graph.output}
@@ -82,7 +82,7 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
         now = sum(alive.values())
         live = max(live, now)
         try:
-            multiply_adds += _multiply_adds(node, known)
+            multiply_adds += count_multiply_adds(node, known)
             peak = max(peak, now + _workspace(node, known, opsets, sizes))
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ArtifactError(
@@ -104,8 +104,16 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
     )
 
 
-def _infer(model: onnx.ModelProto, shapes: Shapes) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """Return {value: bytes in float64} and {value: shape}, for every value whose shape is known."""
+def infer_sizes(
+    model: onnx.ModelProto, shapes: Shapes, *, strict: bool = False
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """Return {value: bytes in float64} and {value: shape}, for every value whose shape is known.
+
+    Args:
+        model: the model; the shapes that it states are lost.
+        shapes: {input: its shape}.
+        strict: raise the errors of onnx's shape inference, instead of returning less.
+    """
     graph = model.graph
     for value in (*graph.input, *graph.output):
         if value.name in shapes:
@@ -115,8 +123,10 @@ def _infer(model: onnx.ModelProto, shapes: Shapes) -> tuple[dict[str, int], dict
             value.type.tensor_type.ClearField("shape")  # the batch that it states may differ from that of `shapes`
     del graph.value_info[:]
     try:
-        inferred = infer_shapes(model, data_prop=True).graph
+        inferred = infer_shapes(model, strict_mode=strict, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):  # the numbers are then lower bounds
+        if strict:
+            raise
         inferred = graph
     known: dict[str, tuple[int, ...]] = {}
     sizes: dict[str, int] = {}
@@ -160,7 +170,12 @@ def _freed_owners(graph: onnx.GraphProto, outputs: set[str]) -> list[list[str]]:
     return freed
 
 
-def _multiply_adds(node: onnx.NodeProto, known: Shapes) -> int:
+def count_multiply_adds(node: onnx.NodeProto, known: Shapes) -> int:
+    """Return the multiply-adds of a convolution or matrix product, by its definition; 0 for others, or unknown shapes.
+
+    Each output of a Conv takes one for each weight of its filter, each input of a ConvTranspose one for each weight of
+    its channel. Padding counts as data.
+    """
     inputs = [known.get(name, ()) for name in node.input]
     out = math.prod(known.get(node.output[0], (0,))) if node.output else 0
     if node.op_type in CONVOLUTIONS and len(inputs) > 1:

@@ -26,7 +26,7 @@ from exporter.passes.base import (
     add_initializer,
     constant,
     read_array,
-    remove_unused_initializers,
+    replace_constant,
     single_consumer,
 )
 from exporter.passes.builder import insert_node
@@ -112,7 +112,7 @@ class QuantizeDequantize(GraphPass):
         tensor = constant(bias)
         if self.scheme.quantize_bias and tensor is not None and tensor.size == weight_scales.size:
             values, scales = quantize_bias(read_array(bias).ravel(), numbers, weight_scales)
-            _replace_constant(model, layer, BIAS, values, scales, None, 0)
+            _dequantize(model, node, BIAS, 0, values=values, scale=scales)
 
     def _quantize_weight(self, model: ir.Model, layer: Layer) -> NDArray[Any]:
         zero_point = self.scheme.weight_zero_points.get(layer.name, 0)
@@ -121,7 +121,7 @@ class QuantizeDequantize(GraphPass):
         scales = scales.ravel()
         # always stated: without it, onnxruntime dequantises the weights of a Gemm at each run
         zeros = np.full(scales.shape, zero_point, np.int8)
-        _replace_constant(model, layer, WEIGHT, values, scales, zeros, layer.axis)
+        _dequantize(model, layer.node, WEIGHT, layer.axis, values=values, scale=scales, zero_point=zeros)
         return scales
 
 
@@ -145,27 +145,10 @@ def _chain(first: ir.Node, layer: ir.Node) -> list[ir.Node]:
     return nodes
 
 
-def _replace_constant(
-    model: ir.Model,
-    layer: Layer,
-    index: int,
-    values: NDArray[Any],
-    scales: NDArray[Any],
-    zeros: NDArray[Any] | None,
-    axis: int,
-) -> None:
-    """Replace a weight or bias by its integers, under its name, and a DequantizeLinear."""
-    node, old = layer.node, layer.node.inputs[index]
+def _dequantize(model: ir.Model, node: ir.Node, index: int, axis: int, **tensors: NDArray[Any]) -> None:
+    """Replace a weight or bias by its integers, their scales and zero points, and a DequantizeLinear."""
+    old = node.inputs[index]
     assert old is not None
-    name = str(old.name)
-    node.replace_input_with(index, None)
-    remove_unused_initializers(model, [old])
-    inputs = [
-        add_initializer(model, name, ir.tensor(values)),
-        add_initializer(model, f"{name}.scale", ir.tensor(scales)),
-    ]
-    if zeros is not None:
-        inputs.append(add_initializer(model, f"{name}.zero_point", ir.tensor(zeros)))
-    shape, dtype = ir.Shape(values.shape), ir.DataType.FLOAT
-    restored = insert_node(model, node, "DequantizeLinear", inputs, f"{name}.dequantize", shape, dtype, axis=axis)
+    inputs, name = replace_constant(model, node, index, **tensors), f"{old.name}.dequantize"
+    restored = insert_node(model, node, "DequantizeLinear", inputs, name, inputs[0].shape, ir.DataType.FLOAT, axis=axis)
     node.replace_input_with(index, restored)

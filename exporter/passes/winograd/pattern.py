@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from exporter.onnx_io.ceil_pools import read_attributes
+from exporter.onnx_io.windows import explicit_pads
 from exporter.passes.base import constant, following_relu_and_pool, single_consumer
 from exporter.passes.decisions import FIX_SIZES, Refusal
 from exporter.passes.shapes import get_shape
@@ -99,21 +101,22 @@ def match_conv(conv: ir.Node, kernels: Sequence[tuple[int, ...]] = KERNELS) -> C
     weight = constant(conv.inputs[1])
     assert weight is not None
     outputs, inputs, *kernel = weight.shape.numpy()
-    before, after = _pads(conv, tuple(kernel))
-    lead = (0,) * (INPUT_RANK - 2 - len(kernel))
+    axes = len(kernel)
+    lead = (0,) * (INPUT_RANK - 2 - axes)
     relu, pool = following_relu_and_pool(conv)
     size = tuple(size for size in (get_shape(conv.inputs[0]) or ())[2:] if isinstance(size, int))
+    pads = explicit_pads(read_attributes(conv), size, kernel, [1] * axes)
     match = ConvMatch(
         conv,
         relu,
         pool,
-        rank=len(kernel) + 2,
+        rank=axes + 2,
         inputs=inputs,
         outputs=outputs,
         taps=1 if lead else kernel[0],
         size=triple((1,) * len(lead) + size),
-        before=triple(lead + before),
-        after=triple(lead + after),
+        before=triple((*lead, *pads[:axes])),
+        after=triple((*lead, *pads[axes:])),
         space_taps=kernel[-1],
     )
     if match.taps == 1 and (match.before[0] or match.after[0]):
@@ -157,19 +160,6 @@ def _check_size(conv: ir.Node) -> str | None:
         sizes = ", ".join(str(size or "?") for size in shape)
         return Refusal(f"the size of its input is dynamic: ({sizes})", FIX_SIZES)
     return None
-
-
-def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the padding before and after each axis."""
-    auto = conv.attributes.get_string("auto_pad", "NOTSET")
-    axes = len(kernel)
-    if auto == "VALID":
-        return (0,) * axes, (0,) * axes
-    if auto != "NOTSET":  # an odd kernel at stride 1: the same on either side
-        same = tuple(size // 2 for size in kernel)
-        return same, same
-    pads = tuple(conv.attributes.get_ints("pads") or [0] * (2 * axes))
-    return pads[:axes], pads[axes:]
 
 
 def _poolable(match: ConvMatch) -> bool:

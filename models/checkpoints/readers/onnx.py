@@ -44,14 +44,6 @@ class _Opened:
     file: MappedFile
     others: dict[str, MappedFile] = field(default_factory=dict)
 
-    def text(self, span: Field) -> str:
-        return self.file.data[span.start : span.end].decode("utf-8", "backslashreplace")
-
-    def pairs(self, spans: list[Field]) -> dict[str, str]:
-        """Return a repeated StringStringEntryProto (key 1, value 2)."""
-        entries = [self.file.wire.members(span) for span in spans]
-        return {self.text(entry[1][-1]): self.text(entry[2][-1]) for entry in entries if {1, 2} <= entry.keys()}
-
     def beside(self, name: str, location: str) -> MappedFile:
         """Return the data file called `location`, which must be a plain file in the model's own folder."""
         if location not in self.others:
@@ -83,7 +75,7 @@ def read_onnx(file: MappedFile) -> ReadResult:
         tensors = {name: tensor for name, tensor in found if tensor is not None}
         pool5 = _pool5(opened, graph.get(1, []))
         size = _input_size(opened, graph.get(11, []), tensors.keys())
-        reported = read_conventions(file.path, opened.pairs(model.get(14, [])))
+        reported = read_conventions(file.path, opened.file.wire.pairs(model.get(14, [])))
     except WireError as error:
         raise CheckpointError(f"{file.path}: not a valid ONNX model, or truncated: {error}") from error
     return ReadResult(
@@ -104,7 +96,7 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
     TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14.
     """
     members = opened.file.wire.members(span)
-    name = opened.text(members[8][-1]) if 8 in members else ""
+    name = opened.file.wire.text(members[8][-1]) if 8 in members else ""
     shape = tuple(size for dim in members.get(1, []) for size in opened.file.wire.packed(dim))
     kind = members[2][-1].value if 2 in members else 0
     if kind in ARGUMENTS or name.startswith(CONSTANTS):
@@ -113,7 +105,7 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
         raise CheckpointError(f"{opened.file.path}: {name} has the ONNX element type {kind}; weights must be floats")
     dtype = DTYPES[kind]
     if 14 in members and members[14][-1].value == EXTERNAL:
-        entries = opened.pairs(members.get(13, []))
+        entries = opened.file.wire.pairs(members.get(13, []))
         other = opened.beside(name, entries.get("location", ""))
         offset, length = (_number(opened, name, entries.get(key, "")) for key in ("offset", "length"))
         return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
@@ -138,13 +130,13 @@ def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
     """
     for span in reversed(nodes):
         node = opened.file.wire.members(span)
-        if 4 not in node or opened.text(node[4][-1]) != "MaxPool":
+        if 4 not in node or opened.file.wire.text(node[4][-1]) != "MaxPool":
             continue
         pads: tuple[int, ...] = (0,) * 6
         ceil = False
         windows: tuple[int, ...] = ()
         for attribute in (opened.file.wire.members(span) for span in node.get(5, [])):
-            key = opened.text(attribute[1][-1]) if 1 in attribute else ""
+            key = opened.file.wire.text(attribute[1][-1]) if 1 in attribute else ""
             if key == "pads":
                 pads = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
             if key == "kernel_shape":
@@ -164,7 +156,7 @@ def _input_size(opened: _Opened, inputs: list[Field], initializers: Collection[s
     """
     for span in inputs:
         value = opened.file.wire.members(span)
-        if 1 not in value or opened.text(value[1][-1]) in initializers:
+        if 1 not in value or opened.file.wire.text(value[1][-1]) in initializers:
             continue
         spans = value.get(2, [])
         for number in (1, 2):

@@ -142,10 +142,6 @@ def _inside(file: MappedFile, span: Field) -> Members:
     return file.wire.members(span)
 
 
-def _text(file: MappedFile, span: Field) -> str:
-    return file.data[span.start : span.end].decode("utf-8", "backslashreplace")
-
-
 def _number(members: Members, number: int) -> int:
     return signed(members[number][-1].value) if number in members else 0
 
@@ -204,12 +200,12 @@ def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResul
     if 1 not in first:
         raise CheckpointError(f"{file.path}: a table, but not a TensorFlow checkpoint: it has no list of variables")
     variables = [_inside(file, span) for span in _inside(file, first[1][-1]).get(1, [])]
-    declared = {_text(file, variable[1][-1]): variable for variable in variables if 1 in variable}
+    declared = {file.wire.text(variable[1][-1]): variable for variable in variables if 1 in variable}
     tensors: dict[str, Tensor] = {}
     for entry in entries[1:]:
         for span in _members(file, entry).get(2, []):
             saved = _inside(file, span)
-            name = _text(file, saved[1][-1]) if 1 in saved else ""
+            name = file.wire.text(saved[1][-1]) if 1 in saved else ""
             if name not in declared or 3 not in saved:
                 raise CheckpointError(f"{file.path}: holds {name!r}, which its own list of variables does not")
             if name in tensors or len(declared[name].get(4, [])) > 1:
