@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -16,19 +16,25 @@ CI = "CI"
 
 
 @contextlib.contextmanager
-def suppress_foreign_logging() -> Generator[None]:
-    """Suppress Python warnings, and what `NOISY_LOGGERS` log below the level ERROR, for the block."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
+def log_level(names: Iterable[str], level: int) -> Generator[None]:
+    """Suppress what loggers log below a level, for the block."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(level)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def suppress_foreign_logging() -> Generator[None]:
+    """Suppress Python warnings, and what `NOISY_LOGGERS` log below the level ERROR, for the block."""
+    with log_level(NOISY_LOGGERS, logging.ERROR), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from exporter.errors import UnavailableError
+from exporter.foreign_logging import log_level
 from exporter.system import available_cpus
 from models.errors import install_command
 
@@ -63,7 +64,7 @@ def connect(address: str | None) -> Generator[Any]:
             importlib.import_module("ray.data")
         except ImportError as error:
             raise UnavailableError(f"--runner ray needs Ray; {install_command('ray')}") from error
-    with _quiet():  # after the import, which sets the levels
+    with log_level(LOGGERS, logging.CRITICAL):  # after the import, which sets the levels
         if ray.is_initialized():
             yield ray
             return
@@ -126,20 +127,6 @@ def stop_cluster() -> None:
     for process in [each for root, children in trees for each in (root, *children)]:
         with contextlib.suppress(psutil.Error):
             process.kill()
-
-
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Suppress what Ray logs for the block."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @contextlib.contextmanager
