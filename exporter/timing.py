@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from time import perf_counter, sleep
 from typing import TypeVar
 
@@ -42,6 +43,7 @@ class RoundOptions:
         max_rounds: rounds at most.
         budget_s: seconds of measured time after which no round beyond `min_rounds` starts.
         warm_up: rounds before these, which do not count.
+        hopeless: a function whose least time of two runs is more than this many times the least of all is run no more.
         cooldown_s: seconds before each run, in which the thread pool of the run before it stops spinning.
         seed: decides the order in each round.
     """
@@ -50,6 +52,7 @@ class RoundOptions:
     max_rounds: int = 15
     budget_s: float = 1.5
     warm_up: int = 0
+    hopeless: float = inf
     cooldown_s: float = 0.03
     seed: int = 0
 
@@ -82,6 +85,7 @@ def time_interleaved(
     functions: Mapping[str, Callable[[], object]],
     options: RoundOptions | None = None,
     progress: Progress = no_progress,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, list[float]]:
     """Return {name: seconds of each run}, one run per round, interleaved.
 
@@ -89,13 +93,23 @@ def time_interleaved(
         functions: what to run.
         options: how often; None for the defaults.
         progress: called at each round.
+        clock: what measures a run; for the processor time of functions with one thread, `time.thread_time`.
     """
     options = options or RoundOptions()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     described = f"measuring {', '.join(functions)}"
-    for number, name in interleave(list(functions), options, lambda text: progress(f"{described}: {text}")):
-        start = perf_counter()
+    left = list(functions)
+    for number, name in interleave(left, options, lambda text: progress(f"{described}: {text}")):
+        start = clock()
         functions[name]()
         if number >= options.warm_up:
-            seconds[name].append(perf_counter() - start)
+            seconds[name].append(clock() - start)
+            if _is_hopeless(name, seconds, options.hopeless):
+                left.remove(name)
     return seconds
+
+
+def _is_hopeless(name: str, seconds: Mapping[str, Sequence[float]], limit: float) -> bool:
+    """Return whether a function was too slow, in each of two runs or more, ever to be the fastest."""
+    measured = [min(times) for times in seconds.values() if times]
+    return len(seconds[name]) > 1 and min(seconds[name]) > limit * min(measured)

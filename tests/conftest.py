@@ -61,6 +61,14 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def idle_machine() -> Iterator[None]:
+    """Variants are measured as on an idle machine, whatever else runs beside the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.passes.autotune.background_load_now", lambda: 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Calls of fsync are made and checked, and return before the disk has done it: 5 ms each, thousands of them.
 

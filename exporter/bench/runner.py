@@ -8,7 +8,6 @@ from statistics import median
 
 import numpy as np
 
-from exporter.bench.cpu_load import NOISE, background_load, sample
 from exporter.bench.plan import BenchPlan
 from exporter.bench.roofline import Product, find_bounds, measure_product
 from exporter.bench.rounds import (
@@ -33,6 +32,7 @@ from exporter.bench.types import (
     TargetInfo,
 )
 from exporter.bench.worker_client import WorkerError
+from exporter.cpu_load import NOISE, background_load, sample
 from exporter.errors import ArtifactError, CheckFailedError, LimitError, UnavailableError
 from exporter.memory_errors import is_out_of_memory
 from exporter.timing import RoundOptions, interleave

@@ -1,11 +1,13 @@
 """Measures which of several variants of an operator is the fastest on this machine, and caches the result.
 
 The variants are small models with the same inputs. They run in interleaved rounds, so that a change of the clock rate
-or another busy process affects all of them alike, with onnxruntime's default number of threads. A variant replaces the
-original only if it is faster by more than the noise, `MIN_GAIN`.
+or another busy process affects all of them alike, with onnxruntime's default number of threads; the least time of each
+counts. Where other programs use the processor, elapsed times say little: then the processor time of one thread is
+measured. A variant replaces the original only if it is faster by more than the noise, `MIN_GAIN`.
 
 Measurements are identified by a hash of the models (without the values of their weights, which do not change the time)
-and the inputs' shapes. A cache on this machine also depends on the processor, its cores and onnxruntime's version.
+and the inputs' shapes, so that equal layers are measured once. A cache on this machine also depends on the processor,
+its cores and onnxruntime's version. What is measured on a busy machine is not cached.
 Measurements that an earlier run recorded in a file take precedence over both the cache and the machine, so that the
 same record leads to the same choices anywhere.
 """
@@ -18,12 +20,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import median
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import onnx
 
+from exporter.cpu_load import background_load_now
 from exporter.isolation.worker import native_call
 from exporter.system import available_cpus, cpu_model
 from exporter.timing import RoundOptions, time_interleaved
@@ -37,11 +40,13 @@ if TYPE_CHECKING:
 
 MIN_GAIN = 0.03
 """A variant must take at least this fraction less time than the original to replace it."""
-ROUNDS = RoundOptions(min_rounds=5, max_rounds=15, budget_s=1.5)
-WARM_UP = 2
+ROUNDS = RoundOptions(min_rounds=5, max_rounds=15, budget_s=1.5, hopeless=1.3)
+WARM_UP = 1
+BUSY = 0.2
+"""If other programs use more than this share of the cores that this process may use, elapsed times say little."""
 SMALL = 512
-"""Constants up to this many bytes (shapes, axes, pads) are part of the cache key; larger ones are weights."""
-CACHE_VERSION = 1
+"""Integers up to this many bytes (shapes, axes, pads) are part of the cache key; other constants are weights."""
+CACHE_VERSION = 2
 """Changes when cached measurements are no longer valid."""
 
 
@@ -59,28 +64,36 @@ class Measurements:
         recorded: {key: {variant: milliseconds}} of an earlier run.
         used: those that this run decided by, recorded, cached or new.
         new: the number of those that `recorded` lacks.
+        busy: other programs used the processor during one of them at least.
     """
 
     folder: Path | None = None
     recorded: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     used: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     new: int = 0
+    busy: bool = False
 
     def find(self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """Return the known times of these candidates, or {}."""
-        times = dict(self.recorded.get(variants_key(candidates, feeds), {})) or _load_cached(
-            self._path(candidates, feeds)
-        )
+        key = variants_key(candidates, feeds)
+        known = self.recorded.get(key) or self.used.get(key, {})
+        times = dict(known) or _load_cached(self._path(candidates, feeds))
         return times if times is not None and times.keys() <= candidates.keys() else {}
 
     def add(
-        self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], times: dict[str, float]
+        self,
+        candidates: Mapping[str, onnx.ModelProto],
+        feeds: Mapping[str, NDArray[Any]],
+        times: dict[str, float],
+        *,
+        store: bool,
     ) -> None:
-        """Record times that decide, and cache them."""
+        """Record times that decide; `store` caches them for later runs on this machine."""
         key = variants_key(candidates, feeds)
         self.new += key not in self.recorded and key not in self.used
         self.used[key] = times
-        _store(self._path(candidates, feeds), times)
+        if store:
+            _store(self._path(candidates, feeds), times)
 
     def _path(self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> Path | None:
         return None if self.folder is None else self.folder / f"{cache_key(candidates, feeds)}.json"
@@ -92,7 +105,7 @@ def measure(
     progress: Progress = no_progress,
     cache: Measurements | None = None,
 ) -> dict[str, float]:
-    """Return {candidate: median milliseconds of a run} on this machine.
+    """Return {candidate: least milliseconds of a run} on this machine; of processor time where it is busy.
 
     Args:
         candidates: models with the same inputs, by name. One that onnxruntime rejects is missing from the result.
@@ -101,8 +114,12 @@ def measure(
         cache: earlier measurements; these are added to it.
     """
     cache = cache or Measurements()
-    times = cache.find(candidates, feeds) or _measure(candidates, feeds, progress)
-    cache.add(candidates, feeds, times)
+    times = known = cache.find(candidates, feeds)
+    busy = not known and background_load_now() > BUSY * available_cpus()
+    if not known:
+        times = _measure(candidates, feeds, progress, busy)
+    cache.busy |= busy
+    cache.add(candidates, feeds, times, store=not known and not busy)
     return times
 
 
@@ -141,32 +158,35 @@ def _digest(
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         for tensor in copy.graph.initializer:
-            if len(tensor.raw_data) > SMALL:
+            if len(tensor.raw_data) > SMALL or tensor.data_type == onnx.TensorProto.FLOAT:
                 tensor.raw_data = b""
         digest.update(name.encode() + b"\0" + copy.SerializeToString(deterministic=True))
     return digest.hexdigest()
 
 
 def _measure(
-    candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], progress: Progress
+    candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], progress: Progress, busy: bool
 ) -> dict[str, float]:
+    """Measure with all threads, or, on a busy machine, the processor time of one."""
     runs: dict[str, Callable[[], object]] = {}
     for name, model in candidates.items():
         progress(f"measuring {name}: loading")
         with contextlib.suppress(Exception):  # a model that onnxruntime rejects; its exceptions share no base class
-            run = partial(open_session(model).run, None, dict(feeds))
+            run = partial(open_session(model, threads=int(busy)).run, None, dict(feeds))
             for _ in range(WARM_UP):
                 with native_call("onnxruntime"):
                     run()
             runs[name] = run
-    return {name: 1e3 * median(times) for name, times in time_interleaved(runs, ROUNDS, progress).items()}
+    seconds = time_interleaved(runs, ROUNDS, progress, thread_time if busy else perf_counter)
+    return {name: 1e3 * min(times) for name, times in seconds.items()}
 
 
-def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Return a session on the CPU with the default options, without log messages."""
+def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Return a session on the CPU, without log messages; 0 threads are as many as there are cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     with native_call("onnxruntime"):
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

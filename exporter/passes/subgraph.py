@@ -14,6 +14,8 @@ INPUT_NAME, OUTPUT = "x", "y"
 def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...] | None = None) -> ir.Model:
     """Return a model of a chain, each node of which reads the one before and constants.
 
+    Nodes and constants are named by their place in the chain, so that equal layers of a network are equal models.
+
     Args:
         nodes: float32 nodes with one output each, in order.
         opset: the opset of their model.
@@ -24,18 +26,21 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
     x = ir.Value(name=INPUT_NAME, shape=ir.Shape(["n", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
     value, copies = x, list[ir.Node]()
     initializers: list[ir.Value] = []
-    for node in nodes:
+    for place, node in enumerate(nodes):
         inputs: list[ir.Value | None] = [value]
         for old in node.inputs[1:]:
             if old is None:
                 inputs.append(None)
                 continue
-            copy = ir.Value(name=old.name, shape=old.shape, type=old.type, const_value=_load(old, node))
+            name = f"constant{len(initializers)}"
+            copy = ir.Value(name=name, shape=old.shape, type=old.type, const_value=_load(old, node, name))
             initializers.append(copy)
             inputs.append(copy)
-        copies.append(ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=1, name=node.name))
+        name = f"{node.op_type}{place}"
+        attributes = [node.attributes[key] for key in sorted(node.attributes)]
+        copies.append(ir.Node("", node.op_type, inputs, attributes, num_outputs=1, name=name))
         value = copies[-1].outputs[0]
-        value.name = f"{node.op_type}.out"
+        value.name = f"{name}.out"
     value.name = OUTPUT
     value.type = ir.TensorType(ir.DataType.FLOAT)
     graph = ir.Graph([x], [value], nodes=copies, initializers=initializers, opset_imports={"": opset}, name="subgraph")
@@ -44,10 +49,10 @@ def extract_subgraph(nodes: Sequence[ir.Node], opset: int, size: tuple[int, ...]
     return model
 
 
-def _load(value: ir.Value, conv: ir.Node) -> ir.TensorProtocol:
+def _load(value: ir.Value, conv: ir.Node, name: str) -> ir.TensorProtocol:
     """Return a weight in memory: a session made from bytes does not find external data.
 
     A bias that is not constant becomes zeros, which changes neither the time nor the rounding noticeably.
     """
     bias = np.zeros(len(read_array(conv.inputs[1])), np.float32)
-    return ir.tensor(bias if constant(value) is None else read_array(value).copy(), name=value.name)
+    return ir.tensor(bias if constant(value) is None else read_array(value).copy(), name=name)

@@ -53,3 +53,19 @@ def test_times_are_of_the_functions_without_warm_up() -> None:
     )
     assert [len(seconds) for seconds in times.values()] == [3, 3]
     assert min(times["slow"]) >= 0.01 > max(times["fast"])
+
+
+def test_a_hopeless_function_is_run_twice_and_the_others_in_every_round() -> None:
+    now = 0.0
+    runs: dict[str, int] = dict.fromkeys(("fast", "near", "slow"), 0)
+
+    def run(name: str) -> None:
+        nonlocal now
+        runs[name] += 1
+        now += {"fast": 1.0, "near": 1.2, "slow": 1.4}[name]
+
+    options = RoundOptions(min_rounds=5, max_rounds=5, warm_up=1, hopeless=1.3, cooldown_s=0)
+    times = time_interleaved({name: lambda name=name: run(name) for name in runs}, options, clock=lambda: now)
+    assert len(times["slow"]) in (2, 3)  # in the second round it may come before the fastest
+    assert (times["fast"], times["near"]) == (pytest.approx([1.0] * 5), pytest.approx([1.2] * 5))
+    assert runs["fast"] == 6

@@ -27,8 +27,10 @@ VOLUMES = 1.13
 """The rate of the products of a 3-D convolution, without the time to copy the taps of each output beside each other."""
 TIME_TAPS = 1.2
 """Time of a direct convolution of 3x1x1 taps, which copies planes far apart, relative to what its numbers predict."""
-FRAMES = 1.1
-"""Time of tiles along time alone, relative to what their numbers predict; measured on whole networks."""
+FRAMES = 1.17
+"""Time of tiles along time alone, relative to what their numbers predict; measured on whole networks. With 1.1
+layers of 128 channels (16x16x16, 8x28x28) take these tiles too, with which they are no faster on an Intel Xeon and
+slower by 1.4 on an AMD EPYC, where the blocked layout saves less (benchmarks/results/optimize.md)."""
 FRAMES_POOLED = 2.0
 """The same before a pool, which tiles of all axes take on their way out: C3D with such tiles along time alone is 8 to
 18 % slower than with tiles of all axes (benchmarks/results/optimize.md)."""

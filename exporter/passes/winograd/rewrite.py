@@ -31,6 +31,8 @@ MAX_COST_RATIO = 0.9
 """The predicted time must be at most this fraction of the original's: the cost model is off by as much."""
 TIE_MARGIN = 0.1
 """Tile shapes whose times differ by less than this fraction count as equal; the most accurate of them is chosen."""
+MEASURED_TIE_MARGIN = 0.05
+"""The same for measured times, which are off by less."""
 MEASURE_MARGIN = 1.5
 """With `--autotune`, tile shapes predicted within this factor of the best are measured, and always the original."""
 
@@ -148,7 +150,7 @@ class Winograd(GraphPass):
             )
         chosen = fastest(measured, DIRECT)
         if chosen != DIRECT:  # as with predicted times, the most accurate of those that are nearly as fast
-            limit = min((1 + TIE_MARGIN) * measured[chosen], (1 - MIN_GAIN) * measured[DIRECT])
+            limit = min((1 + MEASURED_TIE_MARGIN) * measured[chosen], (1 - MIN_GAIN) * measured[DIRECT])
             chosen = next(title for title in fitting if measured.get(title, limit + 1) <= limit)
         others = ", ".join(f"{title} {ms:.1f} ms" for title, ms in measured.items() if title != chosen)
         return _Choice(shapes[chosen], f"measured: {others}", times[chosen], measured.get(chosen))

@@ -153,8 +153,12 @@ class Rewriter:
             measurements.used,
             structure=self.structure,
         )
-        notes = [f"{measurements.new} variants are not in {self.request.decisions}: they were measured here"]
-        return Rewritten(candidate, result, record, notes=tuple(notes if self.measured and measurements.new else ()))
+        notes = list[str]()
+        if self.measured and measurements.new:
+            notes.append(f"{measurements.new} variants are not in {self.request.decisions}: they were measured here")
+        if measurements.busy:
+            notes.append("other programs use the processor: variants were compared by the time of one thread")
+        return Rewritten(candidate, result, record, notes=tuple(notes))
 
     def _require_sizes(self, result: PassesResult) -> None:
         """Refuse sizes of the user that the model cannot have, instead of going on without them.

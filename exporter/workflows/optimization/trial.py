@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from exporter.formats import load_artifact
 from exporter.passes.decisions import RAISE_OPSET
@@ -66,8 +67,20 @@ class Trial:
             yield replace(candidate, keep_original=True)
 
     def rewrite(self, candidate: Candidate, _: tuple[Candidate, ...]) -> Rewritten:
-        """Rewrite the model as a candidate asks for."""
-        return self.rewriter.rewrite(candidate)
+        """Rewrite the model as a candidate asks for; by predicted times, where measured ones lead to a slower model."""
+        rewritten = self.rewriter.rewrite(candidate)
+        measured = candidate.options.autotune and self.request.measure and self.record is None
+        if not measured or candidate.keep_original or self.slower is not None:
+            return rewritten
+        options = replace(candidate.options, autotune=False)
+        predicted = self.rewriter.rewrite(replace(candidate, options=options))
+        if None in (rewritten.stage, predicted.stage) or _actions(rewritten) == _actions(predicted):
+            return rewritten
+        speed = self._compare(predicted.files[0], rewritten)
+        if isinstance(speed, str) or speed.speedup >= 1:
+            return rewritten
+        self.notes.append(f"variants chosen by measuring each layer made the model slower ({speed}); predictions chose")
+        return predicted
 
     def verify(self, rewritten: Rewritten) -> ParityReport | None:
         """Compare the staged model with the original, and name it in the report by where it is meant to go."""
@@ -86,24 +99,33 @@ class Trial:
 
     def is_faster(self, rewritten: Rewritten) -> bool:
         """Return whether the staged model is faster than the original here, or that cannot be measured."""
-        from exporter.workflows.verify_file import draw_feeds
-
         if rewritten.stage is None:
             return True
-        rewriter, request = self.rewriter, self.request
-        with timed(rewriter.seconds, "measure"):
-            speed = compare_speed(
-                rewriter.subject.path,
-                rewritten.files[0],
-                lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request)),
-                weight_bytes(rewritten.passes.model),
-                rewriter.progress,
-            )
+        speed = self._compare(self.rewriter.subject.path, rewritten)
         if isinstance(speed, str):
             self.notes.append(f"the speed was not compared: {speed}")
             return True
         self.speed, self.slower = speed, None if speed.faster else rewritten
         return speed.faster
+
+    def _compare(self, original: Path, rewritten: Rewritten) -> Speed | str:
+        """Compare the speed of the staged model with that of another file; see `compare_speed`."""
+        from exporter.workflows.verify_file import draw_feeds
+
+        rewriter, request = self.rewriter, self.request
+        with timed(rewriter.seconds, "measure"):
+            return compare_speed(
+                original,
+                rewritten.files[0],
+                lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request)),
+                weight_bytes(rewritten.passes.model),
+                rewriter.progress,
+            )
+
+
+def _actions(rewritten: Rewritten) -> list[tuple[str, str]]:
+    """Return what was done with each node that did not stay as it was."""
+    return [(row.node, row.action) for row in rewritten.passes.decisions if not row.unchanged]
 
 
 def _parity_options(request: OptimizeRequest) -> ParityOptions:

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.passes import autotune
+from exporter.passes.base import find_nodes
+from exporter.passes.winograd.measure import make_candidate, make_input
+from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.tile_shape import TileShape
 
 FEEDS: dict[str, NDArray[Any]] = {"x": np.ones((64, 64), np.float32)}
 
@@ -40,6 +45,64 @@ def test_a_second_run_takes_the_first_ones_answer(tmp_path: Path, monkeypatch: p
     assert (
         autotune.measure({"direct": chain(1, value=2.0)}, FEEDS, cache=autotune.Measurements(tmp_path / "new")) == first
     )
+
+
+def test_on_a_busy_machine_the_time_of_one_thread_is_measured_and_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def measure(_models: object, _feeds: object, _progress: object, busy: object) -> dict[str, float]:
+        asked.append(busy)
+        return {"direct": 7.0}
+
+    monkeypatch.setattr(autotune, "_measure", measure)
+    monkeypatch.setattr(autotune, "available_cpus", lambda: 4)
+    for cores, busy in ((0.81, True), (0.8, False)):
+        monkeypatch.setattr(autotune, "background_load_now", lambda cores=cores: cores)
+        found = autotune.Measurements(tmp_path / str(cores))
+        assert autotune.measure({"direct": chain(1)}, FEEDS, cache=found) == {"direct": 7.0}
+        assert (asked.pop(), found.busy, (tmp_path / str(cores)).exists()) == (busy, busy, not busy)
+        autotune.measure({"direct": chain(1)}, FEEDS, cache=found)  # an equal layer of the same run
+        assert (asked, (tmp_path / str(cores)).exists()) == ([], not busy)
+
+
+def test_processor_time_is_that_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    plain = autotune.open_session
+    monkeypatch.setattr(
+        autotune, "open_session", lambda model, threads: opened.append(threads) or plain(model, threads)
+    )
+    monkeypatch.setattr(autotune, "time_interleaved", lambda runs, _o, _p, clock: {name: [3.0, 2.0] for name in runs})
+    for cores, threads in ((1e3, 1), (0.0, 0)):
+        monkeypatch.setattr(autotune, "background_load_now", lambda cores=cores: cores)
+        assert autotune.measure({"direct": chain(1)}, FEEDS) == {"direct": 2000.0}  # the least
+        assert opened.pop() == threads
+
+
+def test_layers_that_differ_in_names_and_weights_alone_are_measured_once() -> None:
+    def model(name: str, seed: int) -> ir.Model:
+        values = np.random.default_rng(seed).standard_normal((16, 16, 3, 3, 3), dtype=np.float32)
+        weights = [
+            numpy_helper.from_array(values, f"{name}.w"),
+            numpy_helper.from_array(values[:, 0, 0, 0, 0], f"{name}.b"),
+        ]
+        ports = [
+            helper.make_tensor_value_info(port, TensorProto.FLOAT, ["n", 16, 8, 8, 8]) for port in (f"{name}.x", "y")
+        ]
+        step = helper.make_node("Conv", [f"{name}.x", f"{name}.w", f"{name}.b"], ["y"], name, pads=[1] * 6)
+        graph = helper.make_graph([step], "g", ports[:1], ports[1:], weights)
+        return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
+
+    keys: set[str] = set()
+    for name, seed in (("first", 0), ("second", 1)):
+        (conv,) = find_nodes(model(name, seed), "Conv")
+        match = match_conv(conv)
+        assert isinstance(match, ConvMatch)
+        shapes = {"direct": None, "frames": TileShape(4, 1), "all": TileShape(4, 4)}
+        candidates = {title: ir.to_proto(make_candidate(match, shape, 18)) for title, shape in shapes.items()}
+        keys.add(autotune.variants_key(candidates, {"x": make_input(match, match.size)}))
+    assert len(keys) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"not json", b'{"direct": -1}', b'{"direct": "fast"}', b'{"other": 1.0}'])
@@ -102,6 +165,7 @@ def test_a_record_decides_before_the_cache_and_the_machine(tmp_path: Path, monke
     replayed = autotune.Measurements(tmp_path / "other", first.used)
     assert autotune.measure(candidates, FEEDS, cache=replayed) == {"direct": 7.0, "many": 8.0}
     assert (replayed.used, replayed.new) == (first.used, 0)
+    assert not (tmp_path / "other").exists()  # they may be those of another machine
     monkeypatch.setattr(autotune, "_measure", lambda *_: {"direct": 1.0})
     autotune.measure({"direct": chain(2)}, FEEDS, cache=replayed)
     assert replayed.new == 1

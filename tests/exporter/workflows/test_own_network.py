@@ -168,6 +168,7 @@ def test_a_manifest_repeats_the_measured_decisions(tmp_path: Path, monkeypatch: 
         plain.path, tmp_path / "a" / "fast.onnx", OptimizeOptions("cpu", autotune=True), verify=False, measure=False
     )
     monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 1 / len(name) for name in variants})
+    monkeypatch.setattr(autotune, "autotune_folder", lambda: tmp_path / "tuning")
     first = optimize(wanted)
     monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(autotune, "autotune_folder", lambda: tmp_path / "empty")

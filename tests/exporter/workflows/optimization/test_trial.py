@@ -23,8 +23,10 @@ FAST, SLOW = Speed(1.5, 1.4, 1.6, 15.0, 10.0, 6), Speed(0.98, 0.9, 1.01, 9.8, 10
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A convolution that is predicted to be faster with Winograd."""
+def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A convolution that is predicted to be faster with Winograd, and no measurements of earlier tests."""
+    folder = tmp_path_factory.mktemp("tuning")
+    monkeypatch.setattr(autotune, "autotune_folder", lambda: folder)
     cube = {"kernel_shape": [3] * 3, "pads": [1] * 6}
     sizes = (64, 8, 16, 16)
     nodes = [node("Conv", "x w", "a", **cube), node("Relu", "a", "y")]
@@ -81,6 +83,36 @@ def test_variants_chosen_by_measuring_are_kept_where_they_are_faster(
     assert read_decisions(done.path).autotune
 
 
+@pytest.mark.parametrize(("against_predicted", "measured"), [(FAST, True), (SLOW, False)])
+def test_measured_variants_are_kept_only_where_the_whole_model_is_as_fast_as_with_predicted_ones(
+    against_predicted: Speed, measured: bool, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = speeds(monkeypatch, against_predicted, FAST)
+    monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 99.0 - len(name) for name in variants})
+    asked = OptimizeRequest(model, optimize=OptimizeOptions("cpu", autotune=True), verify=False)
+    done = optimize(asked)
+    assert left == []
+    assert done.modified
+    assert read_decisions(done.path).autotune is measured
+    assert any("each layer" in note for note in done.notes) is not measured
+    plain = optimize(replace(asked, output=model.parent / "plain.onnx", optimize=OptimizeOptions("cpu"), measure=False))
+    assert (done.decisions == plain.decisions) is not measured
+    again = optimize(replace(asked, output=model.parent / "again.onnx", decisions=done.path))
+    assert again.path.read_bytes() == done.path.read_bytes()
+
+
+def test_variants_that_both_measuring_and_predicting_choose_are_not_compared(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = speeds(monkeypatch, FAST)
+    predicted = optimize(OptimizeRequest(model, model.parent / "plain.onnx", verify=False, measure=False))
+    (action,) = {row.action for row in predicted.decisions if row.operator == "Conv"}
+    monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 2.0 - (name == action) for name in variants})
+    done = optimize(OptimizeRequest(model, optimize=OptimizeOptions("cpu", autotune=True), verify=False))
+    assert left == []
+    assert read_decisions(done.path).autotune
+
+
 def test_a_smaller_file_is_kept_at_any_speed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds(monkeypatch)
     options = OptimizeOptions("cpu", weight_dtype="fp16")
@@ -94,12 +126,12 @@ def test_the_same_decisions_give_the_same_bytes_wherever_they_are_read_from(
     asked = OptimizeRequest(
         model, folder / "first.onnx", OptimizeOptions("cpu", autotune=True), verify=False, measure=False
     )
-    monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 9.0 - len(name) for name in variants})
+    monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 99.0 - len(name) for name in variants})
     first = optimize(asked)
     written = first.path.read_bytes()
     (folder / "told.json").write_text(dump(optimization_to_dict(first)))
     (folder / "bare.json").write_text(first.record)
-    monkeypatch.setattr(autotune, "cpu_model", lambda: "another machine")
+    monkeypatch.setattr(autotune, "autotune_folder", lambda: folder / "empty")
     monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
     for name in ("first.onnx", "told.json", "bare.json"):
         again = optimize(
@@ -116,7 +148,7 @@ def test_the_same_decisions_give_the_same_bytes_wherever_they_are_read_from(
 
 
 def test_the_decision_to_keep_the_original_is_repeated(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speeds(monkeypatch, SLOW)
+    speeds(monkeypatch, FAST, SLOW)  # than the predicted variants, and than the original
     asked = OptimizeRequest(model, optimize=OptimizeOptions("cpu", autotune=True), verify=False)
     monkeypatch.setattr(
         autotune, "_measure", lambda variants, *_: {name: 1.0 + (name == "direct") for name in variants}

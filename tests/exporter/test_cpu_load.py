@@ -7,13 +7,23 @@ import time
 import psutil
 import pytest
 
-from exporter.bench.cpu_load import Sample, background_load, sample
+from exporter.cpu_load import Sample, background_load, background_load_now, sample
 
 
 def test_background_load_is_all_work_less_ours() -> None:
     assert background_load(Sample(100, 10, 0), Sample(130, 22, 12)) == pytest.approx(1.5)
     assert background_load(Sample(100, 10, 0), Sample(110, 22, 12)) == 0
     assert background_load(None, Sample(1, 1, 1)) is None
+
+
+def test_the_load_now_is_that_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = [Sample(100, 10, 0), Sample(106, 11, 10), None, Sample(1, 1, 1)]
+    waited: list[float] = []
+    monkeypatch.setattr("exporter.cpu_load.sample", lambda _processes: moments.pop(0))
+    monkeypatch.setattr("exporter.cpu_load.time.sleep", waited.append)
+    assert background_load_now(0.3) == pytest.approx(0.5)
+    assert background_load_now() == 0.0
+    assert waited == [0.3, 0.2]
 
 
 def test_idle_time_and_what_is_counted_twice_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:

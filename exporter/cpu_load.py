@@ -1,4 +1,4 @@
-"""Background load: how much of the processors other programs used during the rounds."""
+"""Background load: how much of the processors other programs use."""
 
 import time
 from collections.abc import Sequence
@@ -38,3 +38,10 @@ def background_load(before: Sample | None, after: Sample | None) -> float | None
     if before is None or after is None or after.clock <= before.clock:
         return None
     return max(0.0, (after.work - before.work) - (after.own - before.own)) / (after.clock - before.clock)
+
+
+def background_load_now(seconds: float = 0.2) -> float:
+    """Return how many cores other programs use, during `seconds` in which the calling thread waits; 0 if not known."""
+    before = sample(())
+    time.sleep(seconds)
+    return background_load(before, sample(())) or 0.0
