@@ -20,6 +20,7 @@ FAMILIES = (
     "manifests",
     "videos",
     "option_files",
+    "video_sources",
     "pages",
     "replays",
     "publishing",

@@ -46,8 +46,11 @@ def connect(url: str, *, whole: bool = False) -> tuple[AbstractFileSystem, str]:
 
     Raises:
         UnavailableError: the protocol's library is not installed.
-        UsageError: no such protocol.
+        UsageError: no such protocol; or several of them in a chain, of which some open files that another file names
+            (`reference::`), and some unpack without a limit (`zip://a::`).
     """
+    if "::" in url:
+        raise UsageError(f"{redact(url)}: '::' in a URL is not supported: neither chained protocols nor IPv6 addresses")
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:

@@ -118,6 +118,8 @@ def _listed(name: str) -> Iterator[Source]:
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
         raise VideoError(f"{display(name)}: names no videos: the list is empty")
+    if len(names) > MAX_SOURCES:  # before each of them is looked for
+        raise VideoError(f"{display(name)}: more than {MAX_SOURCES:,} videos; name fewer at once")
     folder = name.rpartition("/")[0] if is_url(name) else str(Path(name).parent)
     for line in names:
         absolute = CAMERA.fullmatch(line) or "://" in line

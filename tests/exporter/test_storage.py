@@ -1,8 +1,9 @@
 """Inputs and outputs behave alike, whether they are local paths or URLs."""
 
+import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -176,3 +177,14 @@ def test_an_upload_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_secrets_are_not_displayed() -> None:
     assert storage.display("https://user:pw@Host/a/b.mp4?sig=1") == "https://host/a/b.mp4"
     assert storage.file_name("https://host/a/b%20c.mp4?sig=1") == "b c.mp4"
+
+
+@pytest.mark.parametrize("url", ["reference::file://{}/*.json", "simplecache::file://{}/*.mp4", "https://[::1]/*.mp4"])
+@pytest.mark.parametrize("use", [storage.exists, storage.list_files, storage.glob, storage.read_bytes])
+def test_protocols_in_a_chain_are_refused(use: Callable[[str], object], url: str, tmp_path: Path) -> None:
+    """`reference::` opens the files that a JSON file names, on this machine or any other."""
+    secret, references = tmp_path / "secret", tmp_path / "a.json"
+    secret.write_text("a secret")
+    references.write_text(json.dumps({"version": 1, "refs": {"a.mp4": [secret.as_uri()]}}))
+    with pytest.raises(UsageError, match="'::' in a URL is not supported"):
+        use(url.format(tmp_path))

@@ -111,8 +111,11 @@ def test_the_number_of_videos_and_the_size_of_a_list_are_bounded(
 ) -> None:
     (tmp_path / "list.txt").write_text("a.mp4\n" * 11)
     monkeypatch.setattr(sources, "MAX_SOURCES", 10)
-    with pytest.raises(VideoError, match="more than 10 videos"):
+    with monkeypatch.context() as patch, pytest.raises(VideoError, match="more than 10 videos"):
+        patch.setattr(sources, "is_folder", lambda name: pytest.fail("looked for") if name.endswith("mp4") else False)
         expand_sources([tmp_path / "list.txt"])
+    with pytest.raises(VideoError, match=r"b.mp4: more than 10 videos"):
+        expand_sources(["a.mp4"] * 10 + ["b.mp4"])
     monkeypatch.setattr(sources, "MAX_LIST_BYTES", 65)
     with pytest.raises(VideoError, match=r"list.txt: not a list of videos: more than 65 bytes"):
         expand_sources([tmp_path / "list.txt"])
