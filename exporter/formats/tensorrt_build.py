@@ -94,12 +94,15 @@ def _timing_cache(config: Any, platform: Platform) -> Generator[None]:
         kept = path.read_bytes()
     except OSError:
         kept = b""
-    if not config.set_timing_cache(config.create_timing_cache(kept), False):  # damaged, or of another driver
+    cache = config.create_timing_cache(kept)  # None for bytes that are damaged
+    if cache is None or not config.set_timing_cache(cache, False):  # of another driver
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
+    if (measured := config.get_timing_cache()) is None:
+        return
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, bytes(config.get_timing_cache().serialize()))
+        atomic_write(path, bytes(measured.serialize()))
 
 
 def _parse_error(parser: Any) -> str:

@@ -50,10 +50,19 @@ def test_kernel_times_are_kept_by_version_and_gpu(machine: Machine, tmp_path: Pa
     kept = timing_cache_path(this_platform())
     kept.write_bytes(b"damaged")
     build(path)
+    kept.write_bytes(b'["of another driver"]')
+    build(path)
     machine.gpu = "NVIDIA L4"
     build(path)
-    assert machine.builds == ("measured", "known", "measured", "measured")
+    assert machine.builds == ("measured", "known", "measured", "measured", "measured")
     assert timing_cache_path(this_platform()) != kept
+
+
+def test_where_no_timing_cache_can_be_set_the_engine_is_built_too(machine: Machine, tmp_path: Path) -> None:
+    machine.refuses_caches = True
+    build(tiny.save(tmp_path / "tiny.onnx"))
+    assert machine.builds == ("measured",)
+    assert not timing_cache_path(this_platform()).exists()
 
 
 def test_without_a_cache_folder_the_engine_is_built_too(

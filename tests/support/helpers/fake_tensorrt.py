@@ -71,6 +71,7 @@ class Machine:
         driver: whether there is a CUDA driver.
         unsupported: operators that the parser does not know.
         builds: how often an engine was built, with and without known times.
+        refuses_caches: whether no timing cache can be set, as with `DISABLE_TIMING_CACHE`.
     """
 
     gpu: str = "NVIDIA H100 80GB HBM3"
@@ -78,6 +79,7 @@ class Machine:
     driver: bool = True
     unsupported: tuple[str, ...] = ()
     builds: tuple[str, ...] = ()
+    refuses_caches: bool = False
 
     @property
     def header(self) -> bytes:
@@ -107,10 +109,15 @@ class IBuilderConfig:
         self.profiles.append(profile)
         return len(self.profiles) - 1
 
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
-        return ITimingCache(serialized_timing_cache or MACHINE.header)
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        content = serialized_timing_cache or MACHINE.header
+        return ITimingCache(content) if content.startswith(b"[") else None
 
-    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+    def set_timing_cache(self, cache: ITimingCache | None, ignore_mismatch: bool) -> bool:
+        if cache is None:
+            raise TypeError("set_timing_cache(): incompatible function arguments.")
+        if MACHINE.refuses_caches:
+            return False
         if not cache.content.startswith(MACHINE.header) and not ignore_mismatch:
             return False
         self.cache = cache
