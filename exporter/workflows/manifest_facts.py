@@ -77,7 +77,7 @@ def _describe_option(value: OptionValue) -> str:
         return "none" if value is None else str(value)
     decisions = Counter(item.partition(": ")[2] for item in value)
     if len(value) > MAX_ITEMS and "" not in decisions and len(decisions) < len(value):
-        return join_limited((f"{number} times {decision}" for decision, number in decisions.most_common()), MAX_ITEMS)
+        return join_limited((f"{number} x {decision}" for decision, number in decisions.most_common()), MAX_ITEMS)
     return join_limited(value, MAX_ITEMS) or "none"
 
 

@@ -25,6 +25,8 @@ DTYPES = {1: torch.float32, 10: torch.float16, 11: torch.float64, 16: torch.bflo
 """{TensorProto.DataType: torch's} of weights."""
 ARGUMENTS = {5, 6, 7, 9}
 """DataType of int16, int32, int64 and bool: arguments of a Reshape or a Slice; int8 may be a weight's."""
+NO_WEIGHTS = {2: "uint8", 3: "int8", 4: "uint16", 8: "strings", 12: "uint32", 13: "uint64"}
+"""{DataType that is neither: its name}."""
 
 EXTERNAL = 1
 """TensorProto.DataLocation of data in another file."""
@@ -102,7 +104,8 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
     if kind in ARGUMENTS or name.startswith(CONSTANTS):
         return name, None
     if kind not in DTYPES:
-        raise CheckpointError(f"{opened.file.path}: {name} has the ONNX element type {kind}; weights must be floats")
+        what = NO_WEIGHTS.get(kind, f"of ONNX's element type {kind}")
+        raise CheckpointError(f"{opened.file.path}: {name} is {what}; weights must be floats of 16 bits or more")
     dtype = DTYPES[kind]
     if 14 in members and members[14][-1].value == EXTERNAL:
         entries = opened.file.wire.pairs(members.get(13, []))

@@ -21,7 +21,7 @@ LAYERS = [f"conv{number} (Conv)" for number in range(9)]
         ("percentile", "percentile"),
         ([], "none"),
         (["min-max: 28.4 dB", "entropy: 29.1 dB"], "min-max: 28.4 dB, entropy: 29.1 dB"),
-        ([f"{layer}: int8" for layer in LAYERS] + ["fc6 (Gemm): fp32"], "9 times int8, 1 times fp32"),
+        ([f"{layer}: int8" for layer in LAYERS] + ["fc6 (Gemm): fp32"], "9 x int8, 1 x fp32"),
         ([f"pass-{number}" for number in range(6)], "pass-0, pass-1, pass-2, pass-3 and 2 more"),
     ],
 )
