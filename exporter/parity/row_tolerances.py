@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from exporter.parity.tolerance import SnrTolerance, StoredWeightsTolerance, Tolerance
 from models.errors import count
+
+UNCALIBRATED_SNR = -20 * math.log10(2)
+"""Decibels where no ranges were calibrated: two vectors of one length differ by at most twice that."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Tolerances:
         rows: the rows that it is held to an `AccuracyBound` on.
         uncalibrated: the rows that no value range was calibrated for: inputs that are no videos, of an artifact in
             int8. Values outside the ranges saturate, and small ones vanish in the steps between two numbers, so that
-            noise of the size of the signal is no fault there.
+            an output of the signal's size that points elsewhere is no fault there.
         signals: {output: the largest root mean square of the calibrated kind of clips}, to which noise of the others is
             compared where their own output is smaller.
         rounding: {(row, output): the error that rounding stored weights makes}, see `moved_weights`.
@@ -58,7 +62,7 @@ class Tolerances:
             return replace(self.regular, rounding=errors)
         if self.uncalibrated.isdisjoint(rows) or not isinstance(self.regular, SnrTolerance):
             return self.regular
-        return replace(self.regular, min_snr_db=0.0, min_signal=self.signals.get(output, 0.0))
+        return replace(self.regular, min_snr_db=UNCALIBRATED_SNR, min_signal=self.signals.get(output, 0.0))
 
     @property
     def description(self) -> str:
@@ -74,4 +78,4 @@ class Tolerances:
             f"{regular.precision}: signal to noise at least {verified}{regular.min_snr_db:g} dB on every "
             f"{'other ' if held_out else ''}{kind}, top-1 of at least {regular.min_top1:.0%} of the {kind}s"
         )
-        return f"{text}; no more noise than signal on inputs that are no videos" if self.uncalibrated else text
+        return f"{text}; noise of at most twice the signal on inputs that are no videos" if self.uncalibrated else text

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import UsageError
 from exporter.parity.compare import Expected, compare
-from exporter.parity.row_tolerances import Tolerances
+from exporter.parity.row_tolerances import UNCALIBRATED_SNR, Tolerances
 from exporter.parity.tolerance import (
     SNR_TOLERANCES,
     AllcloseTolerance,
@@ -52,8 +52,11 @@ def test_the_tolerance_of_a_batch_follows_from_its_rows() -> None:
     tolerances = Tolerances(regular, held_out, frozenset({1, 2}), uncalibrated=frozenset({3}), signals={"y": 2.0})
     assert tolerances.of([1]) is tolerances.of([2, 1]) is held_out
     assert tolerances.of([0, 1]) is tolerances.of([0]) is regular
-    assert tolerances.of([0, 3], "y") == replace(regular, min_snr_db=0.0, min_signal=2.0)
-    assert tolerances.of([3], "z") == replace(regular, min_snr_db=0.0)
+    assert tolerances.of([0, 3], "y") == replace(regular, min_snr_db=UNCALIBRATED_SNR, min_signal=2.0)
+    assert tolerances.of([3], "z") == replace(regular, min_snr_db=UNCALIBRATED_SNR)
+    exact = Expected(EXACT, EXACT.astype(np.float32))  # the opposite of an output saturates, three times it is wrong
+    assert compare("x", "y", -EXACT, exact, tolerances.of([3], "z")).passed
+    assert not compare("x", "y", -2 * EXACT, exact, tolerances.of([3], "z")).passed
     assert Tolerances(float32, uncalibrated=frozenset({3})).of([3]) is float32
 
 
