@@ -26,12 +26,14 @@ class Sample:
         heads: the nodes after the scores `s` (N, 5, 12, 12).
         outputs: {output: its element type}.
         repeatable: whether it returns the same twice; else the check must refuse it.
+        stored: the weights that the artifact stores in float16, and its reference does not.
     """
 
     name: str
     heads: Sequence[onnx.NodeProto]
     outputs: Mapping[str, int]
     repeatable: bool = True
+    stored: tuple[str, ...] = ()
 
     def build(self, seed: int) -> onnx.ModelProto:
         """Return the network: two convolutions with biases, and the heads; weights are random."""
@@ -68,6 +70,19 @@ class Sample:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         return onnx.shape_inference.infer_shapes(model)
 
+    def store(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Return the artifact for a network that `build` returned: it stores some weights in float16."""
+        artifact = onnx.ModelProto.FromString(model.SerializeToString())
+        for tensor in artifact.graph.initializer:
+            if tensor.name in self.stored:
+                half = numpy_helper.to_array(tensor).astype(np.float16)
+                cast = helper.make_node(
+                    "Cast", [f"{tensor.name}.half"], [tensor.name], tensor.name, to=TensorProto.FLOAT
+                )
+                artifact.graph.node.insert(0, cast)
+                tensor.CopyFrom(numpy_helper.from_array(half, f"{tensor.name}.half"))
+        return artifact
+
 
 def _node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(operator, inputs.split(), outputs.split(), outputs.split(maxsplit=1)[0], **attributes)
@@ -92,6 +107,12 @@ SAMPLES = (
         },
     ),
     Sample("indices", (_node("TopK", "s k", "values indices", axis=1),), {"indices": TensorProto.INT64}),
+    Sample(
+        "weights stored in float16",
+        (_node("Identity", "s", "scores"),),
+        {"scores": TensorProto.FLOAT},
+        stored=("conv1.weight",),
+    ),
     Sample(
         "random numbers",
         (_node("RandomNormalLike", "s", "noise"), _node("Add", "s noise", "y")),

@@ -56,15 +56,15 @@ def find_stored_weights(path: Path, exact: frozenset[str] = frozenset()) -> froz
 
 
 def write_changed(
-    path: Path, names: frozenset[str], change: Callable[[NDArray[Any]], NDArray[Any]], folder: Path
+    path: Path, change: Callable[[NDArray[Any]], NDArray[Any]], folder: Path, *, names: frozenset[str]
 ) -> Path:
     """Write a copy of a model with other numbers in some of its weights into `folder`, and return its path.
 
     Args:
         path: the model file.
-        names: the weights.
         change: from a weight's numbers to those of the copy, of the same dtype and shape.
         folder: where to; a copy that is there is overwritten.
+        names: the weights.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.

@@ -179,16 +179,17 @@ def run_model(
             batches = select_batches(runtime.signature, precision, inputs, skip)
         run = _BatchRun(runtime, spec, mapping, inputs, excuse, progress, seconds)
         results: list[tuple[InputBatch, Outputs]] = []
+        stored = spec.stored if spec.stored and spec.stored.precision == precision else None
         for batch, outputs in run.run(batches):
             results.append((batch, outputs))
             if stop_when is not None and stop_when(precision, batch, outputs):
+                stored = None  # it has failed
                 break
         if run.failures and not results:
             raise next(iter(run.failures.values()))
-        rounding: RoundingErrors = {}
-        if spec.stored is not None and spec.stored.precision == precision:
-            with timed(seconds, "weights moved"):
-                rounding = measure_rounding(spec.stored, spec.settings, results, run.run_one, progress)
+        with timed(seconds, "run"):
+            moved = (spec.settings, results, run.run_one, progress)
+            rounding = measure_rounding(spec.path, stored, *moved) if stored else {}
         return RunResult(
             spec,
             runtime.description,
@@ -227,8 +228,7 @@ class _BatchRun:
             ArtifactError: an output is no tensor.
             CheckFailedError: the model fails on a batch without an excuse.
         """
-        inputs, runtime = self.inputs, self.runtime
-        waiting = deque(batches)
+        inputs, runtime, waiting = self.inputs, self.runtime, deque(batches)
         while waiting:
             batch = waiting.popleft()
             if any(inputs.names[row] in self.spec.unsupported_inputs for row in batch.rows):

@@ -50,16 +50,17 @@ class StoredWeights:
 
     Attributes:
         precision: the lowest that one is stored in.
-        write: writes a copy of the artifact with changed weights into a folder, and returns the model file.
+        write: writes a copy of a model file with changed weights into a folder, and returns its path.
         open: returns a runtime for that.
     """
 
     precision: Precision
-    write: Callable[[Callable[[NDArray[Any]], NDArray[Any]], Path], Path]
+    write: Callable[[Path, Callable[[NDArray[Any]], NDArray[Any]], Path], Path]
     open: Callable[[Path, RuntimeOptions], Runtime]
 
 
 def measure_rounding(
+    path: Path,
     stored: StoredWeights,
     settings: RuntimeOptions,
     results: Sequence[tuple[InputBatch, Outputs]],
@@ -69,7 +70,8 @@ def measure_rounding(
     """Return the errors that rounding the stored weights makes in the outputs of each row, by running moved copies.
 
     Args:
-        stored: the weights.
+        path: the artifact.
+        stored: its weights.
         settings: how the artifact was opened.
         results: the batches with the artifact's own outputs.
         run: runs a batch.
@@ -86,7 +88,7 @@ def measure_rounding(
         while number < runs:
             progress(f"running with weights moved by a unit in the last place ({number + 1} of {runs})")
             mover = _Mover(np.random.default_rng(number), number % 2 == 1)
-            copy = stored.write(mover, Path(folder))
+            copy = stored.write(path, mover, Path(folder))
             runs = _number_of_runs(mover.count, batches)
             with stored.open(copy, replace(settings, states=())) as runtime:
                 for batch, outputs in batches:

@@ -169,4 +169,4 @@ def _find_stored(
     names, precision = find_stored_weights(path, exact), detect_precision(path, exact)
     if not names or precision in FULL_PRECISION:
         return None
-    return StoredWeights(precision, partial(write_changed, path, names), engine.open)
+    return StoredWeights(precision, partial(write_changed, names=names), engine.open)

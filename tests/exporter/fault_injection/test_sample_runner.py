@@ -11,7 +11,7 @@ from exporter.fault_injection.results import SampleResult, SelfTestOptions
 from exporter.fault_injection.sample_runner import run_samples
 from exporter.fault_injection.samples import SAMPLES
 
-OTHERS = ("weights scaled by 1 %", "bias dropped", "items shifted by one", "softmax added")
+OTHERS = ("weights scaled by 1 %", "weights scaled by 0.1 %", "bias dropped", "items shifted by one", "softmax added")
 BY_NAME = {sample.name: sample for sample in SAMPLES}
 
 
@@ -39,6 +39,14 @@ def test_faults_in_decisions_are_detected(name: str, kinds: set[str], results: d
     assert result.accepted
     assert kinds <= {fault.kind for fault in result.of("detected")}
     assert not result.of("invalid")
+
+
+def test_faults_beside_a_weight_that_is_stored_in_float16_are_detected(results: dict[str, SampleResult]) -> None:
+    """45 dB would cover a layer that is scaled by 0.1 %, which is 60 dB below the signal."""
+    result = results["weights stored in float16"]
+    assert result.passed
+    assert result.accepted
+    assert {"weights scaled by 0.1 %", "bias dropped"} <= {fault.kind for fault in result.of("detected")}
 
 
 @pytest.mark.parametrize("name", ["random numbers", "dropout in training mode"])
