@@ -125,14 +125,23 @@ class Float64Graph(OnnxReference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Name the nodes that were computed in float32 although the graph is evaluated in float64."""
+        """Name the nodes that float32 computes although the graph is in float64, and those that engines differ on."""
         if self._evaluator is None:
             return ()
-        names = [operator.node.label for operator in self._evaluator.all_operators() if operator.in_float32]
-        if not names:
-            return ()
-        listed = join_limited(tuple(names), 6)
-        return (f"the reference computes {len(names)} nodes in float32, for want of a float64 kernel: {listed}",)
+        operators = [*self._evaluator.all_operators()]
+        notes: list[str] = []
+        if names := [operator.node.label for operator in operators if operator.in_float32]:
+            listed = join_limited(tuple(names), 6)
+            notes.append(
+                f"the reference computes {len(names)} nodes in float32, for want of a float64 kernel: {listed}"
+            )
+        if names := [operator.node.label for operator in operators if operator.crops]:
+            listed = join_limited(tuple(names), 6)
+            notes.append(
+                "where windows begin under auto_pad SAME with strides longer than a window, ONNX does not say; the "
+                f"reference computes it as onnxruntime does, and other engines may differ: {listed}"
+            )
+        return tuple(notes)
 
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         assert self.choice.dtype is not None

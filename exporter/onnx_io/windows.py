@@ -21,8 +21,11 @@ def explicit_pads(
         sizes: the input's spatial sizes.
         spans: what a window covers along each axis, dilation included.
         strides: its steps.
-        pool: as onnxruntime pools: SAME crops where steps are longer than windows (negative numbers), and an input
-            that lacks less than a step for one window has one.
+        pool: as onnxruntime pools: an input that lacks less than a step for one window has one.
+
+    Where steps are longer than windows, SAME gives negative numbers: the formula of pools crops. Of convolutions ONNX
+    only says that they pad for `ceil(size / stride)` windows, which needs no padding; onnxruntime, which this follows,
+    moves the windows inwards by about half of what no window covers (`crops_under_same` finds such nodes).
 
     Source: the formulas of https://onnx.ai/onnx/operators/onnx__MaxPool.html
     """
@@ -33,8 +36,8 @@ def explicit_pads(
     for axis, (size, span, stride) in enumerate(zip(sizes, spans, strides, strict=True)):
         if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             total = (-(-size // stride) - 1) * stride + span - size
-            total = total if pool else max(total, 0)
-            begins[axis] = int((total + (auto_pad == "SAME_LOWER")) / 2)  # rounds to 0
+            halved = total + (auto_pad == "SAME_LOWER") + (total < 0 and not pool)
+            begins[axis] = int(halved / 2)  # rounds to 0
             ends[axis] = total - begins[axis]
         elif pool:
             whole = size + begins[axis] + ends[axis]
@@ -44,6 +47,18 @@ def explicit_pads(
                 count -= (count - 1) * stride >= size + begins[axis]  # a window must begin inside
             ends[axis] += max((count - 1) * stride + span - whole, 0) if count > 0 else 0
     return [*begins, *ends]
+
+
+def crops_under_same(attributes: Mapping[str, Any], kernel: Sequence[int]) -> bool:
+    """Return whether a convolution's padding is SAME while its steps are longer than its windows on some axis.
+
+    Args:
+        attributes: of the convolution.
+        kernel: its spatial sizes.
+    """
+    strides, _, spans = read_window(attributes, kernel)
+    same = attributes.get("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
+    return same and any(stride > span for stride, span in zip(strides, spans, strict=False))
 
 
 def torch_pads(pads: Sequence[int]) -> list[int]:

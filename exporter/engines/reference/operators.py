@@ -30,6 +30,7 @@ from exporter.engines.reference.single_node import (
     with_float_dtype,
 )
 from exporter.memory_errors import is_out_of_memory
+from exporter.onnx_io.windows import crops_under_same
 from models.errors import first_line
 
 OWN_KERNEL = "own kernel"
@@ -74,12 +75,14 @@ class Operator:
         choice: what may compute it.
         bodies: {attribute: graph inside the node}.
         computed_by: what computed it last; None before it was run.
+        crops: whether it is a convolution whose padding SAME crops, as onnxruntime has it; False before it was run.
     """
 
     node: Node
     choice: Choice
     bodies: Mapping[str, Body]
     computed_by: str | None = None
+    crops: bool = False
     _implementations: list[tuple[str, Callable[[NodeValues], Sequence[Any]]]] = field(
         default_factory=list[tuple[str, Callable[[NodeValues], Sequence[Any]]]]
     )
@@ -128,6 +131,7 @@ class Operator:
                 continue
             del self._implementations[:number]
             self.computed_by = name
+            self.crops = self.node.key == ("", "Conv") and crops_under_same(self.node.attributes, inputs[1].shape[2:])
             return [self.choice.cast(value) for value in outputs]
         raise NodeError(f"{self.node.label}: {reasons[-1] if reasons else 'no evaluator covers this form of it'}")
 

@@ -112,6 +112,16 @@ def test_nodes_computed_in_float32_are_noted(tmp_path: Path) -> None:
         assert opened.notes == ()
 
 
+@pytest.mark.parametrize(("strides", "noted"), [([3, 3, 3], True), ([2, 2, 2], False)])
+def test_convolutions_that_crop_under_same_are_noted(strides: list[int], noted: bool, tmp_path: Path) -> None:
+    conv = graphs.node("Conv", "x w", "y", auto_pad="SAME_UPPER", strides=strides)
+    model = graphs.graph([conv], {"x": [1, 1, 7, 7, 7]}, {"y": None}, {"w": np.ones((1, 1, 2, 2, 2), np.float32)})
+    onnx.save(model, tmp_path / "m.onnx")
+    with Float64Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
+        opened.run({"x": np.ones((1, 1, 7, 7, 7), np.float32)})
+        assert [("y.node (Conv)" in note, "auto_pad" in note) for note in opened.notes] == [(True, True)] * noted
+
+
 @pytest.mark.parametrize("external", [False, True])
 def test_weights_inside_and_beside_the_file(external: bool, path: Path) -> None:
     if external:

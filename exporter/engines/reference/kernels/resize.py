@@ -1,8 +1,9 @@
 """Resize and Upsample with the positions that onnxruntime takes.
 
 onnx's evaluator reads `length_resized` of the operator's formulas as a fraction of a pixel, where scales are no whole
-numbers, and compares positions in float64. Files are made for engines: there the length is a whole number, and which
-pixel is nearest is decided in float32. https://onnx.ai/onnx/operators/onnx__Resize.html has the formulas.
+numbers, and compares positions in float64. Files are made for engines: there the length is a whole number, which pixel
+is nearest is decided in float32, and an image that keeps its size is copied whatever the scales are.
+https://onnx.ai/onnx/operators/onnx__Resize.html has the formulas.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ def _pytorch_half_pixel(at: _Floats, axis: _Axis) -> _Floats:
 
 
 def _half_pixel_symmetric(at: _Floats, axis: _Axis) -> _Floats:
+    """Onnxruntime finds the offset in float32, and adds it in float64."""
     kind = at.dtype.type
     exact = kind(axis.scale) * kind(axis.before)
     offset = kind(axis.before / 2) * (1 - kind(axis.after) / exact)
-    return offset + (at + kind(0.5)) / axis.scale - kind(0.5)
+    found = np.float64(offset) + (at.astype(np.float64) + 0.5) / np.float64(axis.scale) - 0.5
+    return found.astype(kind)
 
 
 def _align_corners(at: _Floats, axis: _Axis) -> _Floats:
@@ -83,14 +86,18 @@ POSITIONS: dict[str, Positions] = {
 }
 
 
+TIE = 1e-6
+"""How far from the middle of two pixels a position may be to tie, in onnxruntime and here."""
+
+
 def _round_prefer_floor(at: _Floats, scale: Any) -> _Floats:
     del scale
-    return np.ceil(at - at.dtype.type(0.5))
+    return np.ceil(at.astype(np.float64) - 0.5 - TIE)
 
 
 def _round_prefer_ceil(at: _Floats, scale: Any) -> _Floats:
     del scale
-    return np.floor(at + at.dtype.type(0.5))
+    return np.floor(at.astype(np.float64) + 0.5 + TIE)
 
 
 NEAREST: dict[str, Callable[[_Floats, Any], _Floats]] = {
@@ -155,8 +162,6 @@ def _resize(
     mode, positions = given.get("mode", "nearest"), given.get("coordinate_transformation_mode", "half_pixel")
     if mode not in MODES or positions not in POSITIONS or not isinstance(x, np.ndarray):
         raise UnsupportedError(f"{mode}, {positions}")
-    if mode == "nearest" and positions == "half_pixel_symmetric":
-        raise UnsupportedError("which pixel onnxruntime's float32 takes of two")
     if mode != "nearest" and x.dtype.kind != "f":
         raise UnsupportedError(str(x.dtype))
     find, nearest = POSITIONS[positions], NEAREST[given.get("nearest_mode", "round_prefer_floor")]
@@ -167,10 +172,12 @@ def _resize(
         bool(given.get("exclude_outside")),
     )
     outside: list[tuple[int, NDArray[np.bool_]]] = []
-    for axis in sizes or scales:
+    wanted = sizes or {axis: int(scale * np.float32(x.shape[axis])) for axis, scale in scales.items()}
+    if all(x.shape[axis] == after for axis, after in wanted.items()):
+        return x
+    for axis, after in wanted.items():
         before = x.shape[axis]
-        scale = scales[axis] if sizes is None or axis in scales else np.float32(sizes[axis]) / np.float32(before)
-        after = int(scale * np.float32(before)) if sizes is None else sizes[axis]
+        scale = scales[axis] if sizes is None or axis in scales else np.float32(after) / np.float32(before)
         if after == before and scale == 1:
             continue
         if not before or not after:

@@ -48,6 +48,28 @@ def test_convolution(way: str, rank: int) -> None:
         assert_equal_to_onnxruntime(node, arrays(group, rank))
 
 
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_same_with_steps_longer_than_the_window(auto_pad: str, rank: int) -> None:
+    generator = np.random.default_rng(0)
+    for size, kernel, stride in [
+        (3, 1, 3),
+        (4, 1, 4),
+        (4, 2, 5),
+        (5, 1, 5),
+        (6, 1, 6),
+        (7, 1, 4),
+        (7, 2, 7),
+        (9, 1, 5),
+    ]:
+        given = {
+            "x": generator.standard_normal((2, 2, *[size] * rank)),
+            "w": generator.standard_normal((3, 2, *[kernel] * rank)),
+        }
+        node = helper.make_node("Conv", [*given], ["y"], auto_pad=auto_pad, strides=[stride] * rank)
+        assert_equal_to_onnxruntime(node, {name: array.astype(np.float32) for name, array in given.items()})
+
+
 @pytest.mark.parametrize("way", ["padded", "uneven", "strided", "dilated"])
 @pytest.mark.parametrize("workspace", [1, 600_000])
 def test_slabs_give_the_whole(way: str, workspace: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,28 @@ def test_nearest_pixels_by_scales(positions: str, scales: tuple[float, float]) -
         )
 
 
+@pytest.mark.parametrize("scale", [0.3, 0.6, 0.8, 1.2, 1.7, 2.3])
+def test_nearest_pixels_that_tie(scale: float) -> None:
+    """Of images of 2 to 15 pixels, in the positions whose float32 is next to the middle of two pixels."""
+    for size in range(2, 16):
+        given = {"x": np.arange(size, dtype=np.float32)[None], "scales": np.array([1, scale], np.float32)}
+        if int(given["scales"][1] * np.float32(size)) == 0:
+            continue
+        for nearest in ("round_prefer_floor", "round_prefer_ceil"):
+            attributes = {"coordinate_transformation_mode": "half_pixel_symmetric", "nearest_mode": nearest}
+            made = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest", **attributes)
+            assert_equal_to_onnxruntime(made, given, 19)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_an_image_that_keeps_its_size_is_copied(mode: str) -> None:
+    """Even where the scale is not 1; but not an axis alone."""
+    for scales in ([1, 1, 1.2, 1.1], [1, 1, 1.2, 2]):
+        given = {"x": X, "scales": np.array(scales, np.float32)}
+        made = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode, nearest_mode="floor")
+        assert_equal_to_onnxruntime(made, given, 18)
+
+
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("scales", SCALES)
 def test_linear_by_scales_and_to_sizes(positions: str, scales: tuple[float, float]) -> None:
@@ -85,8 +107,6 @@ def generate(rng: np.random.Generator) -> tuple[onnx.NodeProto, dict[str, Any]]:
     mode = str(rng.choice(["nearest", "linear", "cubic", "cubic"]))
     rank = 2 if mode == "cubic" else int(rng.integers(1, 4))
     positions = str(rng.choice([*POSITIONS, "half_pixel_symmetric", "tf_crop_and_resize"]))
-    if (mode, positions) == ("nearest", "half_pixel_symmetric"):  # two pixels tie, and rounding decides
-        mode = "linear"
     attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": positions}
     if mode == "cubic":
         attributes |= {"cubic_coeff_a": float(rng.choice([-0.5, -0.75])), "exclude_outside": int(rng.integers(2))}
