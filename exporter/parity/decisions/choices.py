@@ -246,7 +246,6 @@ class Recast(_Derived):
 
     def accepts(self, run: Run, positions: NDArray[np.intp], candidates: Array) -> Mask:
         """See `Node`; a candidate that is no value of the source's dtype is refused."""
-        original = run.float64[self.source.value]
         with np.errstate(all="ignore"):
-            given = candidates.astype(original.dtype)
+            given = candidates.astype(run.bounds(self.source).low.dtype)
         return (given == candidates) & self.source.accepts(run, positions, given)

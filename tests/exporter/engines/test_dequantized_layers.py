@@ -81,3 +81,16 @@ def test_decoded_frames_are_measured_and_other_inputs_are_not(dtype: int, measur
     model.graph.input[0].type.tensor_type.elem_type = dtype
     found = measure_slowdown(save(tmp_path / "frames.onnx", model))
     assert (found is not None) == measured
+
+
+def test_a_graph_that_does_not_run_at_sizes_of_one_is_not_measured(tmp_path: Path) -> None:
+    model = quantized(np.int8(0))
+    model.graph.node.insert(0, node("Pad", "wide pads", "x", mode="reflect"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0] * 9 + [1]), "pads"))
+    model.graph.input[0].name = "wide"
+    model.graph.input[0].type.tensor_type.shape.dim[4].dim_param = "width"
+    path = save(tmp_path / "padded.onnx", model)
+    assert measure_slowdown(path) is None
+    note = describe_dequantized_layers(path)
+    assert note is not None
+    assert "dequantises 1 int8 layer" in note

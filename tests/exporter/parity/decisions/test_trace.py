@@ -133,6 +133,18 @@ def test_either_branch_is_accepted_where_the_condition_is_near_a_tie(tmp_path: P
     assert [y.accepts(1, value) for value in (0.8, -7)] == [True, False]
 
 
+def test_a_branch_may_be_a_constant_of_another_dtype(tmp_path: Path) -> None:
+    nodes = [
+        node("Greater", "s t", "mask"),
+        node("Cast", "s", "wide", to=TensorProto.DOUBLE),
+        node("Cast", "low", "other", to=TensorProto.DOUBLE),
+        node("Where", "mask wide other", "y"),
+    ]
+    y = Output(tmp_path, nodes, np.array([0.504, 0.8], np.float32), TensorProto.DOUBLE, t=0.5, low=-7)
+    assert y.uncertain == [True, False]
+    assert [y.accepts(0, value) for value in (-7, -3)] == [True, False]
+
+
 def test_what_a_relu_sets_to_zero_is_no_tie_unless_it_was_near_zero_before(tmp_path: Path) -> None:
     nodes = [node("Relu", "s", "r"), node("Greater", "r zero", "y")]
     x = np.array([-NEAR, -1.0, NEAR], np.float32)
