@@ -13,7 +13,7 @@ from exporter import OptimizeRequest, ParityOptions, ParityReport, optimize, ver
 from exporter.errors import C3DExportError, CheckFailedError
 from exporter.parity.input_types import INPUT_TYPES
 from exporter.passes.decisions import RAISE_OPSET, UNDONE
-from exporter.types import OptimizeOptions, Target
+from exporter.types import InputOptions, OptimizeOptions, Target
 from helpers.random_graphs.graph import Array, run
 from helpers.random_graphs.models import RandomModel
 from helpers.random_graphs.mutations import mutate
@@ -71,7 +71,7 @@ def _check_targets(made: RandomModel, path: Path, counts: dict[str, int]) -> Ite
         yield from (
             (f"{target}: a pass was undone", f"{row.node}: {row.reason}")
             for row in result.decisions
-            if row.action == UNDONE and row.node != RAISE_OPSET
+            if row.action == UNDONE and row.node != RAISE_OPSET and not _is_inferred_wrongly(made, row.reason)
         )
         if not result.modified:
             continue
@@ -82,16 +82,29 @@ def _check_targets(made: RandomModel, path: Path, counts: dict[str, int]) -> Ite
             if difference:
                 yield f"{target}: batch {batch}: {difference[0]}", f"{result.passes}: {difference[1]}"
         if target == "cpu":
-            yield from _verify(path, output, "the optimised file fails against the original", WITHOUT_NAN)
+            options = _options(made, path, WITHOUT_NAN)
+            yield from _verify(output, options, "the optimised file fails against the original")
+
+
+def _is_inferred_wrongly(made: RandomModel, reason: str) -> bool:
+    """Return whether a pass was undone because onnxruntime infers the size of a pool in `ceil_mode` wrongly."""
+    ceil = any(attribute.name == "ceil_mode" for node in made.model.graph.node for attribute in node.attribute)
+    return ceil and "ShapeInferenceError" in reason
+
+
+def _options(made: RandomModel, reference: Path, types: tuple[str, ...] | None = None) -> ParityOptions:
+    shapes = {name: (shape[0] or BATCHES[0], *shape[1:]) for name, shape in made.shapes.items()}
+    inputs = InputOptions(shapes=shapes) if made.free_sizes else InputOptions()
+    return ParityOptions(against=reference, input_types=types, inputs=inputs)
 
 
 def _check_itself(made: RandomModel, path: Path) -> Iterator[tuple[str, str]]:
-    yield from _verify(path, path, "it fails against itself")
+    yield from _verify(path, _options(made, path), "it fails against itself")
 
 
-def _verify(reference: Path, path: Path, kind: str, types: tuple[str, ...] | None = None) -> Iterator[tuple[str, str]]:
+def _verify(path: Path, options: ParityOptions, kind: str) -> Iterator[tuple[str, str]]:
     try:
-        (report,) = verify_parity([path], ParityOptions(against=reference, input_types=types))
+        (report,) = verify_parity([path], options)
     except CheckFailedError as error:
         yield kind, describe_failures(error.reports[-1]) if error.reports else str(error)
         return
@@ -109,14 +122,14 @@ def _check_fault(made: RandomModel, path: Path, counts: dict[str, int]) -> Itera
         return
     faulty, fault = planted
     before, after = (try_run(model, made.feeds(2)) for model in (made.model, faulty))
-    limit = CLEAR_HALF_FAULT if _has_half(made.model) else CLEAR_FAULT
+    limit = CLEAR_HALF_FAULT if _rounds_coarsely(made.model) else CLEAR_FAULT
     if isinstance(after, str) or compare(before, after, limit) is None:
         return
     counts["faults"] += 1
     other = path.with_name("faulty.onnx")
     other.write_bytes(faulty.SerializeToString())
     try:
-        (report,) = verify_parity([other], ParityOptions(against=path))
+        (report,) = verify_parity([other], _options(made, path))
     except C3DExportError:
         return  # shapes or names differ, and it says so
     except Exception as error:  # noqa: BLE001 - every one is a finding
@@ -152,16 +165,22 @@ def compare(before: list[Array] | str, after: list[Array] | str, tolerance: floa
     return None
 
 
-def _has_half(model: onnx.ModelProto) -> bool:
+def _rounds_coarsely(model: onnx.ModelProto) -> bool:
+    """Return whether some of it is in float16 or rounded to 8 bits, where a rounding may go the other way."""
     casts = (node for node in model.graph.node if node.op_type == "Cast")
     halves = onnx.TensorProto.FLOAT16
-    return any(attribute.i == halves for node in casts for attribute in node.attribute) or any(
-        held.data_type == halves for held in model.graph.initializer
+    inputs = any(value.type.tensor_type.elem_type == halves for value in model.graph.input)
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    return (
+        inputs
+        or quantized
+        or any(attribute.i == halves for node in casts for attribute in node.attribute)
+        or any(held.data_type == halves for held in model.graph.initializer)
     )
 
 
 def _tolerance(model: onnx.ModelProto) -> float:
-    return HALF_TOLERANCE if _has_half(model) else TOLERANCE
+    return HALF_TOLERANCE if _rounds_coarsely(model) else TOLERANCE
 
 
 def describe_failures(report: ParityReport) -> str:

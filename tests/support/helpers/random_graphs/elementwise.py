@@ -6,17 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from helpers.random_graphs.graph import NotApplicableError, RandomGraph
+
+PLAIN_ACTIVATIONS = (
+    *("Relu", "Relu", "Sigmoid", "Tanh", "Elu", "Selu", "Softplus", "Softsign", "HardSigmoid", "ThresholdedRelu"),
+    *("Celu", "Mish", "Abs", "Neg", "Erf", "LogSoftmax", "Exp"),
+)
+"""Operators of one input that need no attribute."""
 
 
 def activation(g: RandomGraph) -> None:
     """An activation with one input, or its slopes or limits as weights."""
     x = g.value()
-    operator = g.pick(("Relu", "LeakyRelu", "PRelu", "Clip", "HardSwish", "Sigmoid", "Tanh", "Elu", "Softmax", "silu"))
-    if operator == "silu":
+    operator = g.pick(
+        (*PLAIN_ACTIVATIONS, "LeakyRelu", "PRelu", "PRelu", "Clip", "HardSwish", "Softmax", "silu", "gelu")
+    )
+    if operator == "gelu":
+        _gelu(g, x)
+    elif operator == "silu":
         g.op("Mul", [x, g.op("Sigmoid", [x])])
     elif operator == "PRelu":
         channels = g.shape(x)[1] if len(g.shape(x)) > 1 else 1
@@ -34,6 +43,26 @@ def activation(g: RandomGraph) -> None:
         g.op("Softmax", [x], axis=g.number(1, len(g.shape(x)) - 1)) if len(g.shape(x)) > 1 else g.op("Relu", [x])
     else:
         g.op(operator, [x], **({"alpha": 0.2} if operator == "LeakyRelu" and g.chance(0.5) else {}))
+
+
+def _gelu(g: RandomGraph, x: str) -> None:
+    """Add Gelu, or the nodes that torch writes for it."""
+    if g.opset >= 20 and g.chance(0.6):
+        g.op("Gelu", [x], **({"approximate": g.pick(("tanh", "none"))} if g.chance(0.6) else {}))
+        return
+    root, one, half = (g.weight(np.array(number, np.float32), plain=True) for number in (2**0.5, 1, 0.5))
+    inner = g.op("Erf", [g.op("Div", [x, root])])
+    g.op("Mul", [g.op("Mul", [x, g.op("Add", [inner, one])]), half])
+
+
+def several(g: RandomGraph) -> None:
+    """Max, Min, Sum or Mean of one to three values, broadcast."""
+    x = g.value()
+    shape = g.shape(x)
+    others = [g.value(lambda y: y.shape == shape) for _ in range(g.number(0, 2))]
+    if g.chance(0.3):
+        others.append(g.weight(g.rng.standard_normal(shape[-1:]).astype(np.float32)))
+    g.op(g.pick(("Max", "Min", "Sum", "Mean")), [x, *others])
 
 
 def arithmetic(g: RandomGraph) -> None:
@@ -167,8 +196,9 @@ def reduce(g: RandomGraph) -> None:
     """ReduceMean, ReduceMax or ReduceSum over spatial axes or the channels."""
     x = g.value(lambda x: x.ndim >= 3)
     rank = len(g.shape(x))
-    axes = g.pick(([*range(2, rank)], [1], [-1], [rank - 1]))
-    operator = g.pick(("ReduceMean", "ReduceMean", "ReduceMax", "ReduceSum"))
+    axes = g.pick(([*range(2, rank)], [1], [-1], [rank - 1], [2], [1, -1], [*range(1, rank)]))
+    others = "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"
+    operator = g.pick(("ReduceMean", "ReduceMean", *others))
     _with_axes(g, operator, x, axes, 13 if operator == "ReduceSum" else 18, keepdims=g.number(0, 1))
 
 
@@ -182,17 +212,18 @@ def passing(g: RandomGraph) -> None:
     elif way == "Identity":
         g.op("Identity", [x])
     else:
-        kind = {"half": TensorProto.FLOAT16, "double": TensorProto.DOUBLE, "same": TensorProto.FLOAT}[way]
+        own = helper.np_dtype_to_tensor_dtype(np.dtype(g.dtype))
+        kind = {"half": TensorProto.FLOAT16, "double": TensorProto.DOUBLE, "same": own}[way]
         y = g.op("Cast", [x], to=kind)
         if g.chance(0.5):
             y = g.op(g.pick(("Sigmoid", "Tanh") if way != "double" else ("Sigmoid",)), [y])
-        g.op("Cast", [y], to=TensorProto.FLOAT)
+        g.op("Cast", [y], to=own)
 
 
 def again(g: RandomGraph) -> None:
     """A node that is there already, on the same inputs and on others of the same shape."""
     old = g.pick(g.nodes) if g.nodes else None
-    if old is None or old.op_type in ("Constant", "If"):
+    if old is None or old.op_type in ("Constant", "If", "Loop"):
         raise NotApplicableError("no node to repeat")
     inputs = [*old.input]
     if g.chance(0.5) and inputs[0] in g.values:
@@ -202,24 +233,11 @@ def again(g: RandomGraph) -> None:
     g.op(old.op_type, inputs, len(old.output), **attributes)
 
 
-def branch(g: RandomGraph) -> None:
-    """If on a number of the value, with weights of the graph outside in both branches."""
-    x = g.value(lambda x: x.ndim >= 2)
-    shared = g.weight(g.rng.uniform(0.5, 2, g.shape(x)[-1]).astype(np.float32), plain=True)
-    total = g.op("ReduceMax", [x], keepdims=0)
-    asked = g.op("Greater", [total, g.weight(np.array(0.5, np.float32), plain=True)])
-    branches = []
-    for operator in ("Mul", "Add"):
-        inner, out = g.name("inner"), g.name("out")
-        nodes = [helper.make_node(operator, [x, shared], [inner]), helper.make_node("Relu", [inner], [out])]
-        branches.append(helper.make_graph(nodes, g.name("branch"), [], [onnx.ValueInfoProto(name=out)]))
-    g.op("If", [asked], then_branch=branches[0], else_branch=branches[1])
-
-
 OPERATORS = (
     activation,
     activation,
     activation,
+    several,
     arithmetic,
     residual,
     residual,
@@ -232,4 +250,4 @@ OPERATORS = (
     passing,
     again,
 )
-"""Functions that add an operator; some more often than others. Not `branch`: passes leave models with it unchanged."""
+"""Functions that add an operator; some more often than others."""

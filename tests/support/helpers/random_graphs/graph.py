@@ -32,10 +32,11 @@ class RandomGraph:
         weights: {initialiser: its numbers}.
         values: {name: what it is at both batch sizes}, inputs too.
         constants: the values that depend on no input.
+        dtype: of the floating-point values that nodes are added to, and of weights.
     """
 
     def __init__(self, rng: np.random.Generator, opset: int) -> None:
-        self.rng, self.opset = rng, opset
+        self.rng, self.opset, self.dtype = rng, opset, "float32"
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, Array] = {}
         self.values: dict[str, Samples] = {}
@@ -60,8 +61,8 @@ class RandomGraph:
         """Return an integer from low to high, both included."""
         return int(self.rng.integers(low, high + 1))
 
-    def value(self, suits: Callable[[Array], bool] = lambda _: True, dtype: str = "float32") -> str:
-        """Return a computed value or input of a dtype that suits, late ones rather than early ones.
+    def value(self, suits: Callable[[Array], bool] = lambda _: True, dtype: str | None = None) -> str:
+        """Return a computed value or input of a dtype (`self.dtype` by default) that suits, rather a late one.
 
         Raises:
             NotApplicableError: there is none.
@@ -69,7 +70,7 @@ class RandomGraph:
         found = [
             name
             for name, (sample, _) in self.values.items()
-            if name not in self.constants and sample.dtype == dtype and suits(sample)
+            if name not in self.constants and sample.dtype == (dtype or self.dtype) and suits(sample)
         ]
         if not found:
             raise NotApplicableError("no value suits")
@@ -89,24 +90,30 @@ class RandomGraph:
         self._pending.append(node)
         return names[0]
 
+    def newest_outputs(self) -> list[str]:
+        """Return the outputs of the node that was added last."""
+        return list(self._pending[-1].output)
+
     def weight(self, array: Array, *, plain: bool = False) -> str:
         """Add a weight, or find one of the same shape, and return the name of a value of it.
 
         It is an initialiser, the output of a Constant, or computed from one by Identity, Cast or arithmetic.
         """
         array = np.asarray(array, order="C")
-        if array.dtype == np.float32 and self.chance(0.15):
+        if array.dtype == np.float32:
+            array = array.astype(self.dtype)
+        if array.dtype == self.dtype and self.chance(0.15):
             same = [
                 name for name, held in self.weights.items() if (held.shape, held.dtype) == (array.shape, array.dtype)
             ]
             if same:
                 return self.pick(same)
-        way = 0.0 if plain or array.dtype != np.float32 else self.rng.random()
-        if way > 0.93:
-            return self.op("Cast", [self._initializer(array.astype(np.float16))], to=TensorProto.FLOAT)
+        way = 0.0 if plain or array.dtype != self.dtype else self.rng.random()
+        if way > 0.93 and self.dtype == "float32":
+            return self.op("Cast", [self.initializer(array.astype(np.float16))], to=TensorProto.FLOAT)
         if way > 0.88:
-            return self.op("Mul", [self._initializer(array * 2), self._initializer(np.array([0.5], np.float32))])
-        name = self.constant(array) if 0.7 < way < 0.83 else self._initializer(array)
+            return self.op("Mul", [self.initializer(array * 2), self.initializer(np.array([0.5], self.dtype))])
+        name = self.constant(array) if 0.7 < way < 0.83 else self.initializer(array)
         return self.op("Identity", [name]) if way > 0.83 else name
 
     def constant(self, array: Array) -> str:
@@ -117,9 +124,10 @@ class RandomGraph:
     def integers(self, *numbers: int) -> str:
         """Return a value of int64 numbers: an initialiser or a Constant."""
         array = np.array(numbers, np.int64)
-        return self.constant(array) if self.chance(0.3) else self._initializer(array)
+        return self.constant(array) if self.chance(0.3) else self.initializer(array)
 
-    def _initializer(self, array: Array) -> str:
+    def initializer(self, array: Array) -> str:
+        """Add an initialiser of exactly this dtype and return its name."""
         name = self.name("w")
         self.weights[name] = array
         return name

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers.random_graphs.graph import Array, NotApplicableError, RandomGraph
+from helpers.random_graphs.graph import Array, RandomGraph
 
 
 def is_image(x: Array) -> bool:
@@ -29,8 +29,8 @@ def _window(g: RandomGraph, rank: int, kernel: list[int], *, dilate: bool = True
     way = g.rng.random()
     if way < 0.15 and "dilations" not in found:
         found["auto_pad"] = g.pick(("SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"))
-        steps = found.get("strides", [1] * rank)
-        found["strides"] = [min(step, size) for step, size in zip(steps, kernel, strict=True)]
+        if g.chance(0.3):
+            found["strides"] = [g.number(1, 5) for _ in range(rank)]
     elif way < 0.75:
         same = [size // 2 for size in kernel]
         found["pads"] = same * 2 if g.chance(0.7) else [g.number(0, max(0, size - 1)) for size in kernel * 2]
@@ -49,7 +49,7 @@ def conv(g: RandomGraph) -> None:
     """Conv in 1 to 3 axes, perhaps in groups, without a bias, or followed by a normalisation and a pool."""
     x = g.value(is_image)
     channels, rank = g.shape(x)[1], len(g.shape(x)) - 2
-    groups = g.pick([n for n in range(1, channels + 1) if channels % n == 0]) if g.chance(0.2) else 1
+    groups = g.pick([n for n in range(1, channels + 1) if channels % n == 0]) if g.chance(0.25) else 1
     outputs = groups * g.number(1, 4) if groups > 1 else g.pick((1, 2, 3, 4, 8, 16))
     kernel = _kernel(g, rank)
     attributes = _window(g, rank, kernel)
@@ -68,15 +68,26 @@ def conv_transpose(g: RandomGraph) -> None:
     """ConvTranspose, with output padding now and then."""
     x = g.value(is_image)
     channels, rank = g.shape(x)[1], len(g.shape(x)) - 2
+    groups = g.pick([n for n in range(1, channels + 1) if channels % n == 0]) if g.chance(0.2) else 1
     outputs = g.pick((1, 2, 4))
     kernel = [g.number(1, 3) for _ in range(rank)]
-    strides = kernel if g.chance(0.5) else [g.number(1, 2) for _ in range(rank)]
+    strides = kernel if g.chance(0.5) else [g.number(1, 3) for _ in range(rank)]
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
+    if groups > 1 or g.chance(0.2):
+        attributes["group"] = groups
+    if g.chance(0.1):
+        attributes["dilations"] = [g.number(1, 2) for _ in range(rank)]
     if g.chance(0.3):
         attributes["pads"] = [g.number(0, size - 1) for size in kernel * 2]
-    if g.chance(0.15):
+    elif g.chance(0.15):
+        attributes["auto_pad"] = g.pick(("SAME_UPPER", "SAME_LOWER", "VALID"))
+    if g.chance(0.2):
         attributes["output_padding"] = [g.number(0, step - 1) for step in strides]
+    if g.chance(0.1):
+        sizes = zip(g.shape(x)[2:], strides, kernel, strict=True)
+        attributes["output_shape"] = [(size - 1) * step + span - g.number(0, span - 1) for size, step, span in sizes]
     inputs = [x, g.weight(_normal(g, channels, outputs, *kernel))]
+    outputs *= groups
     if g.chance(0.6):
         inputs.append(g.weight(_normal(g, outputs)))
     _follow(g, g.op("ConvTranspose", inputs, **attributes), outputs)
@@ -184,17 +195,45 @@ def matmul(g: RandomGraph) -> None:
         g.op("Add", [y, g.weight(_normal(g, outputs))])
 
 
+POSITIONS = "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"
+NEAREST = "round_prefer_floor", "round_prefer_ceil", "floor", "ceil"
+
+
 def resize(g: RandomGraph) -> None:
-    """Resize by scales, in a random mode."""
-    if g.opset < 11:
-        raise NotApplicableError("Resize of opset 10 has other inputs")
+    """Resize by scales or to sizes, in a random mode."""
     x = g.value(is_image)
     rank = len(g.shape(x)) - 2
     mode = g.pick(("nearest", "linear", "cubic") if rank == 2 else ("nearest", "linear"))
-    scales = np.array([1, 1, *(g.pick((0.5, 1, 1.5, 2)) for _ in range(rank))], np.float32)
-    positions = g.pick(("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"))
-    roi = "" if g.opset >= 13 else g.weight(np.zeros(0, np.float32), plain=True)
-    g.op("Resize", [x, roi, g.weight(scales, plain=True)], mode=mode, coordinate_transformation_mode=positions)
+    factors = [g.pick((0.5, 0.6, 1, 1, 1.2, 1.5, 2, 2, 2.3)) for _ in range(rank)]
+    if g.opset < 11:
+        operator = "Upsample" if g.opset < 10 else "Resize"
+        scales = np.array([1, 1, *map(np.ceil, factors)], np.float32)
+        if g.opset < 9:
+            g.op(operator, [x], mode="nearest", scales=scales.tolist())
+        else:
+            g.op(operator, [x, g.initializer(scales)], mode="nearest")
+        return
+    more = ("half_pixel_symmetric",) if g.opset >= 19 else ("tf_half_pixel_for_nn",) if g.opset < 13 else ()
+    attributes: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": g.pick((*POSITIONS, "tf_crop_and_resize", *more, *more)),
+    }
+    inputs = [x, "" if g.opset >= 13 else g.initializer(np.zeros(0, np.float32))]
+    if attributes["coordinate_transformation_mode"] == "tf_crop_and_resize":
+        inputs[1] = g.initializer(np.array([0, 0, *[0.1] * rank, 1, 1, *[0.83] * rank], np.float32))
+        attributes["extrapolation_value"] = 0.5
+    if mode == "nearest" and g.chance(0.7):
+        attributes["nearest_mode"] = g.pick(NEAREST)
+    if mode == "cubic" and g.chance(0.5):
+        attributes |= {"cubic_coeff_a": -0.5, "exclude_outside": g.number(0, 1)}
+    if g.opset >= 18 and mode != "nearest" and g.chance(0.2):
+        attributes["antialias"] = 1
+    if g.opset >= 18 and g.chance(0.3) and len(inputs[1]) == 0:
+        attributes["axes"] = [*range(2, rank + 2)]
+        sizes = np.array([max(1, int(f * size)) for f, size in zip(factors, g.shape(x)[2:], strict=True)])
+        g.op("Resize", [*inputs, "", g.initializer(sizes)], **attributes)
+        return
+    g.op("Resize", [*inputs, g.initializer(np.array([1, 1, *factors], np.float32))], **attributes)
 
 
 LAYERS = (
