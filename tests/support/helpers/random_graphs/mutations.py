@@ -50,7 +50,7 @@ Fault = tuple[str, str, Callable[[], None]]
 def _scale_weights(copy: onnx.ModelProto, rng: np.random.Generator) -> Iterator[Fault]:
     for held in copy.graph.initializer:
         array = numpy_helper.to_array(held)
-        if array.dtype.kind != "f" or not held.dims:
+        if array.dtype.kind != "f" or not held.dims or not array.size:
             continue
         factor = array.dtype.type(FACTOR)
         yield "weights", f"{held.name} times {FACTOR}", partial(_replace, held, (array * factor).astype(array.dtype))
