@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOP_K = 5
+FLOAT16_STEP = 2.0**-24
+"""The smallest difference of two numbers in float16: an output in float16 states no smaller one."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     """Compare one output of one batch. Every item has its own budget; the one that uses most of it is reported.
 
     An item passes when its error is within the tolerance and its NaN and infinities are exactly where the float32
-    baseline has them; where only the baseline overflows, the float64 reference must be met. An output of another shape
-    fails. Discrete outputs are compared by `compare_discrete`.
+    baseline has them; where only the baseline overflows, the float64 reference must be met. Numbers in float16 may be
+    off by its smallest step. An output of another shape fails. Discrete outputs are compared by `compare_discrete`.
 
     Args:
         name: the input's name.
@@ -63,6 +65,8 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     float64, float32 = _flatten(expected.float64), _flatten(expected.float32)
     valid = values.shape == expected.float64.shape
     given = _flatten(values) if valid else np.full(float64.shape, np.nan)
+    if values.dtype == np.float16:
+        given = np.where(np.abs(given - float64) <= FLOAT16_STEP, float64, given)
     items = [
         _compare_item(name, output, *arrays, tolerance.item(item))
         for item, arrays in enumerate(zip(given, float32, float64, strict=True))

@@ -39,6 +39,14 @@ def test_the_signal_to_noise_ratio_decides(precision: Precision, minimum: float)
     assert f"{precision}: signal to noise at least {minimum} dB on every input" in tolerance.description
 
 
+@pytest.mark.parametrize(("value", "passed"), [(0.0, True), (6e-8, True), (1.2e-7, False)])
+def test_a_number_in_float16_may_be_off_by_its_smallest_step(value: float, passed: bool) -> None:
+    exact = np.array([[5e-8]])
+    expected = Expected(exact, exact.astype(np.float32))
+    assert compare("x", "y", np.array([[value]], np.float16), expected, SNR_TOLERANCES["float16"]).passed is passed
+    assert not compare("x", "y", np.array([[value]], np.float32), expected, SNR_TOLERANCES["float16"]).passed
+
+
 def test_the_stated_cosine_follows_from_the_ratio() -> None:
     for tolerance in SNR_TOLERANCES.values():
         stated = float(tolerance.description.split("cosine at least ")[1].split(")")[0])
