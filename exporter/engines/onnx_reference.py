@@ -138,8 +138,8 @@ class Float64Graph(OnnxReference):
         if names := [operator.node.label for operator in operators if operator.crops]:
             listed = join_limited(tuple(names), 6)
             notes.append(
-                "where windows begin under auto_pad SAME with strides longer than a window, ONNX does not say; the "
-                f"reference computes it as onnxruntime does, and other engines may differ: {listed}"
+                "under auto_pad SAME with strides longer than a window the reference follows onnxruntime, from which "
+                f"other engines may differ: {listed}"
             )
         return tuple(notes)
 

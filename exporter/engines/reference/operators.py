@@ -75,7 +75,7 @@ class Operator:
         choice: what may compute it.
         bodies: {attribute: graph inside the node}.
         computed_by: what computed it last; None before it was run.
-        crops: whether it is a convolution whose padding SAME crops, as onnxruntime has it; False before it was run.
+        crops: whether it is a convolution with SAME and steps longer than windows; False before it was run.
     """
 
     node: Node
@@ -131,7 +131,8 @@ class Operator:
                 continue
             del self._implementations[:number]
             self.computed_by = name
-            self.crops = self.node.key == ("", "Conv") and crops_under_same(self.node.attributes, inputs[1].shape[2:])
+            windows = self.node.key in (("", "Conv"), ("", "ConvTranspose"))
+            self.crops = windows and crops_under_same(self.node.attributes, inputs[1].shape[2:])
             return [self.choice.cast(value) for value in outputs]
         raise NodeError(f"{self.node.label}: {reasons[-1] if reasons else 'no evaluator covers this form of it'}")
 

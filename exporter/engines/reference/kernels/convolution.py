@@ -184,18 +184,21 @@ def _transposed_pads(
 ) -> tuple[list[int], list[int]]:
     """Return what is cut off the full result at both ends of each axis; negative where it is padded.
 
+    Where SAME asks for more than the full result, because steps are longer than windows, onnxruntime returns just that.
+
     Source: the formulas of https://onnx.ai/onnx/operators/onnx__ConvTranspose.html
     """
     rank, auto_pad = len(sizes), node.attributes.get("auto_pad") or "NOTSET"
-    shape = node.attributes.get("output_shape")
+    shape = given = node.attributes.get("output_shape")
     if not shape and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         shape = [size * stride for size, stride in zip(sizes, strides, strict=True)]
     if not shape:
         pads = list(node.attributes.get("pads") or [0] * (2 * rank)) if auto_pad == "NOTSET" else [0] * (2 * rank)
         return pads[:rank], [pads[axis + rank] - more[axis] for axis in range(rank)]
     begins, ends = [0] * rank, [0] * rank
-    for axis, wanted in enumerate(shape[-rank:]):
-        total = full[axis] + more[axis] - wanted
+    for axis, size in enumerate(shape[-rank:]):
+        total = max(full[axis] + more[axis] - size, 0)
+        wanted = size if given else full[axis] + more[axis] - total
         if auto_pad == "SAME_UPPER":
             begins[axis] = total // 2
         else:

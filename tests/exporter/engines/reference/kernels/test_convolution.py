@@ -95,11 +95,14 @@ SIZES: list[dict[str, Any]] = [
     {"output_padding": [1, 0], "output_shape": [13, 12]},
     {"output_padding": [1, 1], "pads": [1, 1, 0, 1]},
     {"output_shape": [13, 12], "auto_pad": "SAME_UPPER"},
+    {"strides": [3, 4], "auto_pad": "SAME_UPPER"},
+    {"strides": [3, 4], "auto_pad": "SAME_LOWER", "output_padding": [1, 0]},
+    {"strides": [3, 4], "auto_pad": "SAME_LOWER", "output_shape": [22, 24]},
     {"output_shape": [13, 12], "auto_pad": "SAME_LOWER"},
 ]
 
 
 @pytest.mark.parametrize("given", SIZES)
 def test_transposed_convolution_of_a_given_size(given: dict[str, Any]) -> None:
-    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 2], **given)
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **{"strides": [2, 2], **given})
     assert_equal_to_onnxruntime(node, arrays(1, 2, transposed=True))
