@@ -21,8 +21,9 @@ from helpers.random_graphs.mutations import mutate
 TARGETS: tuple[Target, ...] = ("portable", "cpu", "cuda")
 TOLERANCE, HALF_TOLERANCE = 1e-3, 2e-2
 """Of the largest number of an output; where a part is in float16, a rounding may go the other way."""
-CLEAR_FAULT, CLEAR_HALF_FAULT = 2e-3, 5e-2
-"""The smallest difference, relative to the largest number of an output, that a check must see."""
+CLEAR_FAULT, CLEAR_HALF_FAULT, CLEAR_INT8_FAULT = 2e-3, 5e-2, 1.0
+"""The smallest difference, relative to the largest number of an output, that a check must see. A file with parts in
+int8 is compared by its signal-to-noise ratio, of which 15 dB pass."""
 MIN_SCALE = 1e-2
 """Smaller outputs are taken for this large: they are what is left of larger numbers."""
 BATCHES = 2, 5, 0
@@ -126,6 +127,7 @@ def _check_fault(made: RandomModel, path: Path, counts: dict[str, int]) -> Itera
     faulty, fault = planted
     before, after = (try_run(model, made.feeds(2), optimized=True) for model in (made.model, faulty))
     limit = CLEAR_HALF_FAULT if _rounds_coarsely(made.model) else CLEAR_FAULT
+    limit = CLEAR_INT8_FAULT if _is_quantized(made.model) else limit
     if isinstance(after, str) or compare(before, after, limit) is None:
         return
     counts["faults"] += 1
@@ -173,13 +175,16 @@ def _rounds_coarsely(model: onnx.ModelProto) -> bool:
     casts = (node for node in model.graph.node if node.op_type == "Cast")
     halves = onnx.TensorProto.FLOAT16
     inputs = any(value.type.tensor_type.elem_type == halves for value in model.graph.input)
-    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     return (
         inputs
-        or quantized
+        or _is_quantized(model)
         or any(attribute.i == halves for node in casts for attribute in node.attribute)
         or any(held.data_type == halves for held in model.graph.initializer)
     )
+
+
+def _is_quantized(model: onnx.ModelProto) -> bool:
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
 
 
 def _tolerance(model: onnx.ModelProto) -> float:
