@@ -9,6 +9,8 @@ inputs that differ by a rounding step: an engine cannot be more exact than its i
 A model may also jump at an input: `Ceil` of whole numbers, a comparison with one, `ArgMax` of equal numbers. That is no
 magnified rounding, because the jump stays where the step becomes smaller. So the moved run is compared with the float64
 reference on inputs that are moved the same way by a millionth of the step: both have jumped, and the rest is rounding.
+
+An artifact in float16 or bfloat16 may err as much as the baseline does on inputs moved by a step of that type.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 from exporter.errors import C3DExportError
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.sources import ReferencePrecision
+from exporter.results import Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +39,8 @@ MIN_GROWTH = 8.0
 """How many times the baseline's error a disturbed run must have to replace it: less is the spread of any rounding."""
 TINY = 2.0**-20
 """The part of a rounding step at which a jump is still there, and magnified rounding is not."""
+STEPS: dict[Precision, float] = {"float32": 1.0, "float16": 2.0**13, "bfloat16": 2.0**16}
+"""{precision: its rounding step, in steps of float32}."""
 
 
 @dataclass(eq=False)
@@ -46,42 +51,50 @@ class DisturbedRun:
         golden: holds the row.
         row: the row.
         seed: decides the directions.
+        steps: how far they are moved, in rounding steps of float32.
     """
 
     golden: GoldenOutputs
     row: int
     seed: int
+    steps: float = 1.0
 
     @cached_property
     def float32(self) -> Outputs:
         """The float32 baseline's outputs; none where it fails."""
-        return self._run("float32", 1.0)
+        return self._run("float32", self.steps)
 
     @cached_property
     def limit(self) -> Outputs:
         """The float64 reference's outputs where the numbers are moved by a millionth of that; none where it fails."""
-        return self._run("float64", TINY)
+        return self._run("float64", self.steps * TINY)
 
     def _run(self, precision: ReferencePrecision, part: float) -> Outputs:
         inputs = self.golden.inputs.only(self.row)
         (feed,), rng = inputs.feeds, np.random.default_rng(self.seed)
-        moved = {name: _move(array, rng, part) if array.dtype == np.float32 else array for name, array in feed.items()}
+        moved = {
+            name: _move(array, rng, part, precision) if array.dtype == np.float32 else array
+            for name, array in feed.items()
+        }
         try:
             return self.golden.run_once(precision, replace(inputs, feeds=(moved,)))
         except C3DExportError:
             return {}
 
 
-_FOUND: WeakKeyDictionary[GoldenOutputs, dict[int, tuple[DisturbedRun, ...]]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[GoldenOutputs, dict[tuple[int, float], tuple[DisturbedRun, ...]]] = WeakKeyDictionary()
 
 
-def disturbed_baseline(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArray[Any] | None:
+def disturbed_baseline(
+    golden: GoldenOutputs, output: str, rows: Sequence[int], precision: Precision = "float32"
+) -> NDArray[Any] | None:
     """Return the float32 baseline of some rows, with the error of a disturbed run where that is far larger.
 
     Args:
         golden: holds the reference and the baseline of the rows.
         output: the output's name.
         rows: the rows of a batch.
+        precision: the type by whose rounding steps numbers are moved, one of `STEPS`.
 
     Returns:
         (N, …), or None where no item's error grows by `MIN_GROWTH`.
@@ -90,14 +103,15 @@ def disturbed_baseline(golden: GoldenOutputs, output: str, rows: Sequence[int]) 
     if float32.shape != exact.shape or float32.dtype.kind != "f" or not golden.inputs.batched:
         return None
     baseline = float32.astype(np.float64)
-    known, changed = _FOUND.setdefault(golden, {}), False
+    known, changed, steps = _FOUND.setdefault(golden, {}), False, STEPS[precision]
     for item, row in enumerate(rows):
-        if row not in known:
-            known[row] = tuple(DisturbedRun(golden, row, seed) for seed in range(RUNS))
+        if (row, steps) not in known:
+            known[row, steps] = tuple(DisturbedRun(golden, row, seed, steps) for seed in range(RUNS))
+        runs = known[row, steps]
         largest = MIN_GROWTH * _size(baseline[item] - exact[item])
-        found = _median([_subtract(run.float32, exact[item], output) for run in known[row]])
+        found = _median([_subtract(run.float32, exact[item], output) for run in runs])
         if largest < _size(found) < np.inf:
-            found = _median([_subtract(run.float32, run.limit.get(output), output) for run in known[row]])
+            found = _median([_subtract(run.float32, run.limit.get(output), output) for run in runs])
             if largest < _size(found) < np.inf:
                 baseline[item], changed = exact[item] + found, True
     return baseline if changed else None
@@ -121,8 +135,8 @@ def _size(errors: NDArray[np.float64]) -> float:
     return size if np.isfinite(size) else np.inf
 
 
-def _move(values: NDArray[Any], rng: np.random.Generator, part: float) -> NDArray[Any]:
-    """Return numbers moved by a part of the distance to a neighbour, up or down at random; in float64 where it is one.
+def _move(values: NDArray[Any], rng: np.random.Generator, part: float, kind: ReferencePrecision) -> NDArray[Any]:
+    """Return numbers moved by a multiple of the distance to a neighbour, up or down at random, in float32 or float64.
 
     Whole numbers may be indices or levels: they are not moved below themselves, where `Floor` and `Cast` give another.
     """
@@ -131,7 +145,6 @@ def _move(values: NDArray[Any], rng: np.random.Generator, part: float) -> NDArra
         moved = np.nextafter(values, towards)
         kept = (values == np.rint(values)) & ((values <= 0) | (moved < values))
         moved = np.where(np.isfinite(moved) & ~kept, moved, values)
-        if part == 1:
-            return moved
         exact = values.astype(np.float64)
-        return np.where(np.isfinite(exact), exact + part * (moved.astype(np.float64) - exact), exact)
+        found = np.where(np.isfinite(exact), exact + part * (moved.astype(np.float64) - exact), exact)
+        return found.astype(kind)

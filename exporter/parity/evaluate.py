@@ -12,7 +12,7 @@ import numpy as np
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import TOP_K, Expected, compare, top_k
-from exporter.parity.conditioning import disturbed_baseline
+from exporter.parity.conditioning import STEPS, disturbed_baseline
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
@@ -27,7 +27,7 @@ from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.sources import FileSource
-from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
+from exporter.parity.tolerance import Float32RelativeTolerance, SnrTolerance, Tolerance, rms
 from exporter.results import Comparison, ParityReport, Precision, Ranking
 from exporter.types import ParityOptions
 
@@ -118,13 +118,34 @@ def compare_batch(
             find_near_ties(golden, output, batch.rows, tolerance),
         )
         row = compare(batch.name, output, values, expected, tolerance)
-        if not row.passed and math.isfinite(row.max_error) and isinstance(tolerance, Float32RelativeTolerance):
-            disturbed = disturbed_baseline(golden, output, batch.rows)
-            if disturbed is not None:
-                row = compare(batch.name, output, values, replace(expected, float32=disturbed), tolerance)
-                row = replace(row, disturbed=True)
+        if not row.passed and math.isfinite(row.max_error):
+            row = _compare_disturbed(golden, row, values, expected, tolerance, batch.rows)
         found.append(row)
     return found
+
+
+def _compare_disturbed(
+    golden: GoldenOutputs,
+    row: Comparison,
+    values: NDArray[Any],
+    expected: Expected,
+    tolerance: Tolerance,
+    rows: Sequence[int],
+) -> Comparison:
+    """Return a comparison that failed, made anew where moved inputs show a larger error (`conditioning`)."""
+    if isinstance(tolerance, Float32RelativeTolerance):
+        disturbed = disturbed_baseline(golden, row.output, rows)
+        expected = expected if disturbed is None else replace(expected, float32=disturbed)
+    elif isinstance(tolerance, SnrTolerance) and tolerance.precision in STEPS:
+        disturbed = disturbed_baseline(golden, row.output, rows, tolerance.precision)
+        if disturbed is not None:
+            noise = max(rms(moved - exact) for moved, exact in zip(disturbed, expected.float64, strict=True))
+            tolerance = replace(tolerance, min_signal=noise * 10 ** (tolerance.min_snr_db / 20))
+    else:
+        return row
+    if disturbed is None:
+        return row
+    return replace(compare(row.input, row.output, values, expected, tolerance), disturbed=True)
 
 
 def _pairing_hint(

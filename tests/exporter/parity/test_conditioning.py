@@ -49,6 +49,30 @@ def test_a_fault_on_the_same_inputs_fails(tmp_path: Path) -> None:
     assert failed >= {"random", "zeros"}
 
 
+@pytest.mark.parametrize(("shift", "failed"), [(-1.14, set[str]()), (-1.04, {"random", "uniform"})])
+def test_what_a_step_of_float16_explains_passes_in_float16(shift: float, failed: set[str], tmp_path: Path) -> None:
+    """A normalisation of equal numbers: their mean is off by a rounding, which is divided by sqrt(epsilon)."""
+    nodes = [
+        node("Cast", "x", "half", to=onnx.TensorProto.FLOAT16),
+        node("Cast", "half", "back", to=onnx.TensorProto.FLOAT),
+        node("Reshape", "back shape", "rows"),
+        node("Mul", "rows rows", "squares"),
+        node("InstanceNormalization", "squares scale bias", "y"),
+    ]
+
+    def write(path: Path, bias: float) -> Path:
+        weights = {"shape": np.array([0, 1, -1]), "scale": np.array([0.76], np.float32)}
+        weights["bias"] = np.array([bias], np.float32)
+        return save(path, graph(nodes, {"x": (2, 8)}, {"y": (2, 1, 8)}, weights, 14))
+
+    theirs = write(tmp_path / "theirs.onnx", -1.14)
+    report = verify(write(tmp_path / "mine.onnx", shift), theirs, input_types=("random", "uniform", "constant"))
+    assert report.tolerance.startswith("float16")
+    assert any(row.disturbed for row in report.comparisons)
+    names = {name for row in report.comparisons if not row.passed for name in row.input.split(" + ")}
+    assert names == failed
+
+
 @pytest.mark.parametrize("operator", ["Cast", "Floor"])
 def test_whole_numbers_that_choose_are_not_moved_to_others(operator: str, tmp_path: Path) -> None:
     """A step below 3 is 2 for them: another row of the table, and a budget in which any fault would pass."""

@@ -41,6 +41,8 @@ def test_single_rows_then_batches_of_regular_rows() -> None:
 
 def test_edge_cases_need_full_float32_and_unsupported_inputs_are_skipped() -> None:
     assert "nan" not in {batch.name for batch in select_batches(signature("n", ("n", 7)), "float16", INPUTS)}
+    in_float64 = {batch.name for batch in select_batches(signature("n", ("n", 7)), "float64", INPUTS)}
+    assert {batch.name for batch in select_batches(signature("n", ("n", 7)), "float32", INPUTS)} - in_float64 == {"nan"}
     skipped = select_batches(signature("n", ("n", 7)), "float32", INPUTS, ("uniform",))
     assert [batch.name for batch in skipped if len(batch.rows) == 1] == ["random", "nan", "zeros", "sparse"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from helpers.random_graphs.graph import NotApplicableError, RandomGraph
@@ -31,7 +33,7 @@ def _mean(g: RandomGraph, x: str) -> str:
 
 def attention(g: RandomGraph) -> None:
     """Attention over a sequence, or over an image's positions, with one or two heads and a residual."""
-    x = g.value(lambda x: x.ndim in (3, 4, 5) and x.shape[1] % 2 == 0 and np.prod(x.shape[2:]) <= 64)
+    x = g.value(lambda x: x.ndim in (3, 4, 5) and x.shape[1] % 2 == 0 and math.prod(x.shape[2:]) <= 64)
     shape = g.shape(x)
     channels = shape[1]
     tokens = g.op("Transpose", [g.op("Reshape", [x, g.integers(0, channels, -1)])], perm=[0, 2, 1])
