@@ -104,5 +104,6 @@ SIZES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("given", SIZES)
 def test_transposed_convolution_of_a_given_size(given: dict[str, Any]) -> None:
-    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **{"strides": [2, 2], **given})
+    chosen: dict[str, Any] = {"strides": [2, 2], **given}
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **chosen)
     assert_equal_to_onnxruntime(node, arrays(1, 2, transposed=True))
