@@ -7,12 +7,16 @@ environment's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
+import socket
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.http.addresses import redirect_target
 from models.http.bodies import read_range, require_plain
-from models.http.client import HEADERS, REDIRECTS
+from models.http.client import HEADERS, PRIVATE_REDIRECT, REDIRECTS, is_private
 from models.http.errors import ResponseError
 from models.http.transfer import LIMITS
 
@@ -50,39 +54,82 @@ async def make_stream_client(**settings: Any) -> ClientSession:
 
 
 def _make_client(total: float | None, settings: dict[str, Any]) -> ClientSession:
-    from aiohttp import ClientSession, ClientTimeout
+    from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
+    guard = _Guard()
     usual: dict[str, Any] = {
         "timeout": ClientTimeout(total, sock_connect=LIMITS.connect_s, sock_read=LIMITS.silence_s),
+        "connector": settings.get("connector") or TCPConnector(socket_factory=guard.make_socket),
         "trust_env": True,
         "auto_decompress": False,  # no encoding is asked for; what comes encoded is refused
     }
-    middlewares = (*settings.pop("middlewares", ()), check_response)
+    middlewares = (*settings.pop("middlewares", ()), guard.check_response)
     headers = HEADERS | dict(settings.pop("headers", {}))
     return ClientSession(middlewares=middlewares, headers=headers, **(usual | settings))
 
 
-async def check_response(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Send one request, and refuse a response that is not what was asked for; aiohttp calls it for each redirect too.
+@dataclass
+class _Request:
+    """A request that is under way.
 
-    Raises:
-        aiohttp.ClientError: the message says why.
+    Attributes:
+        first: origin of the request that redirects led from, if any.
+        origin: its own origin.
+        is_redirect: whether a redirect led to it.
+        redirects: whether its response is a redirect.
     """
-    from aiohttp import ClientError
 
-    async with asyncio.timeout(LIMITS.connect_s + LIMITS.headers_s):
-        response = await handler(request)
-    try:
-        if response.status in REDIRECTS:
-            redirect_target(str(request.url.with_user(None)), response.headers.get("Location"))
-        elif 200 <= response.status < 300:  # fsspec reports other ones
-            require_plain(response.status, response.headers.get("Content-Encoding"))
-            if response.status == 206 and not _is_asked_part(request, response):
-                raise ResponseError("the server sends another part of it than was asked for")
-    except ResponseError as error:
-        response.close()
-        raise ClientError(str(error)) from None
-    return response
+    first: str
+    origin: str
+    is_redirect: bool
+    redirects: bool = False
+
+
+_CURRENT: ContextVar[_Request | None] = ContextVar("request", default=None)
+
+
+class _Guard:
+    """Refuses responses of one client that are not what was asked for, and where redirects must not lead."""
+
+    def __init__(self) -> None:
+        self._private: dict[str, bool] = {}  # {origin: whether all its addresses are private, as far as known}
+
+    async def check_response(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Send one request and check its response; aiohttp calls it for each redirect too.
+
+        Raises:
+            aiohttp.ClientError: the message says why it is refused.
+        """
+        from aiohttp import ClientError
+
+        before, origin = _CURRENT.get(), str(request.url.origin())
+        is_redirect = before is not None and before.redirects
+        current = _Request(before.first if before is not None and is_redirect else origin, origin, is_redirect)
+        _CURRENT.set(current)
+        async with asyncio.timeout(LIMITS.connect_s + LIMITS.headers_s):
+            response = await handler(request)
+        try:
+            if response.status in REDIRECTS:
+                redirect_target(str(request.url.with_user(None)), response.headers.get("Location"))
+                current.redirects = True
+            elif 200 <= response.status < 300:  # fsspec reports other ones
+                require_plain(response.status, response.headers.get("Content-Encoding"))
+                if response.status == 206 and not _is_asked_part(request, response):
+                    raise ResponseError("the server sends another part of it than was asked for")
+        except ResponseError as error:
+            response.close()
+            raise ClientError(str(error)) from None
+        return response
+
+    def make_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """Return a socket that is going to be connected to an address; raises OSError where it must not be."""
+        family, kind, protocol, _, where = address
+        private, current = is_private(str(where[0])), _CURRENT.get()
+        if current is not None:
+            if current.is_redirect and private and not self._private.get(current.first, False):
+                raise OSError(errno.ENETUNREACH, PRIVATE_REDIRECT)
+            self._private[current.origin] = private and self._private.get(current.origin, True)
+        return socket.socket(family, kind, protocol)
 
 
 def _is_asked_part(request: ClientRequest, response: ClientResponse) -> bool:

@@ -19,6 +19,7 @@ from models.http.errors import ResponseError
 from models.http.transfer import Meter
 
 REDIRECTS = (301, 302, 303, 307, 308)
+PRIVATE_REDIRECT = "it redirects to a private address, from a public one; if this is intended, give that address itself"
 HEADERS = {"User-Agent": "c3d-export", "Accept-Encoding": "identity"}
 
 
@@ -96,9 +97,7 @@ class _Route:
         """Refuse a redirect from a public address to a private one: it would reach what the server cannot."""
         private = is_private(ip)
         if self.is_redirect and private and self._from_public:
-            raise ResponseError(
-                "it redirects to a private address, from a public one; if this is intended, give that address itself"
-            )
+            raise ResponseError(PRIVATE_REDIRECT)
         if not self.is_redirect:
             self._from_public = not private
 

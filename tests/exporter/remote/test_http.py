@@ -106,6 +106,29 @@ def test_a_response_that_is_not_the_file(server: Script, reply: Reply, reason: s
     assert not any(secret in message for secret in ("p%40ss", "p@ss", "s3cret"))
 
 
+@pytest.mark.parametrize("private", [[False, True], [True, True], [False, False]])
+def test_a_public_server_does_not_redirect_into_a_private_network(
+    server: Script, private: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, target = server.address.partition("//")[2], f"{server.other}/b"
+    seen: list[bool] = []
+
+    def is_private(_ip: str) -> bool:
+        """Whether the first connection is to a private address, and whether later ones are."""
+        seen.append(private[bool(seen)])
+        return seen[-1]
+
+    monkeypatch.setattr(http, "is_private", is_private)
+    to_other = response(b"", "302 Found", f"Location: {target}")
+    server.replies = [lambda request: to_other if header(request, "Host") == first else part(request)]
+    if private == [False, True]:
+        refuse(f"{server.address}/a", "redirects to a private address, from a public one")
+    else:
+        assert storage.read_bytes(f"{server.address}/a") == CONTENT
+    reached = any(header(request, "Host") != first for request in server.requests)
+    assert reached == (private != [False, True])
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
