@@ -96,6 +96,10 @@ def count_multiply_adds(path: Path, inputs: Shapes) -> tuple[int, tuple[str, ...
     except Exception as error:  # onnx raises several classes for invalid graphs
         raise ArtifactError(f"{path}: its sizes cannot be inferred: {first_line(error)}") from error
     nodes = [node for node in model.graph.node if node.op_type in COUNTED and node.domain in ("", "ai.onnx")]
-    known = [node for node in nodes if shapes.keys() >= {*node.input[:2], node.output[0]}]
-    uncounted = tuple(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes if node not in known)
-    return sum(cost.count_multiply_adds(node, shapes) for node in known), uncounted
+    total, uncounted = 0, list[str]()
+    for node in nodes:
+        if shapes.keys() >= {*node.input[:2], node.output[0]}:
+            total += cost.count_multiply_adds(node, shapes)
+        else:
+            uncounted.append(f"{node.name or node.output[0]} ({node.op_type})")
+    return total, tuple(uncounted)

@@ -81,19 +81,14 @@ def measure_ranges(path: Path, clips: NDArray[Any], progress: Progress) -> dict[
         clips: (N, …), run one at a time in onnxruntime on the CPU.
         progress: called before every clip.
     """
-    from exporter.engines.onnxruntime import OnnxRuntime
+    from exporter.passes.quantize.ranges import run_clips
 
     largest: dict[str, float] = {}
-    with OnnxRuntime(path, RuntimeOptions(all_outputs=True)) as runtime:
-        (spec,) = runtime.signature.inputs
-        for number in range(len(clips)):
-            progress(f"measuring ranges: calibration clip {number + 1} of {len(clips)}")
-            clip = np.repeat(clips[number : number + 1], runtime.signature.batch or 1, axis=0)
-            values = {spec.name: clip, **runtime.run({spec.name: clip})}
-            for name, value in values.items():
-                if getattr(value, "dtype", None) == np.float32:
-                    # unlike max(), it keeps NaN, which does not fit float16 either
-                    largest[name] = float(np.maximum(largest.get(name, 0.0), np.abs(value).max(initial=0.0)))
+    for values in run_clips(path, RuntimeOptions(all_outputs=True), clips, progress):
+        for name, value in values.items():
+            if getattr(value, "dtype", None) == np.float32:
+                # unlike max(), it keeps NaN, which does not fit float16 either
+                largest[name] = float(np.maximum(largest.get(name, 0.0), np.abs(value).max(initial=0.0)))
     return largest
 
 

@@ -77,7 +77,8 @@ class FoldConstants(GraphPass):
             )
         if folded.modified:  # it writes Constant nodes of lists, which opsets before 12 do not have
             LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-        for value in all_values(model):
+        computed = [value for node in model.graph for value in node.outputs]
+        for value in (*model.graph.inputs, *model.graph.initializers.values(), *computed):
             for key in [key for key in value.metadata_props if key.startswith(_METADATA_PREFIX)]:
                 del value.metadata_props[key]
         return bool(resolved or folded.modified)
@@ -214,9 +215,3 @@ def _needs_indices(node: ir.Node) -> bool:
         and node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME")
         and any(stride > size for stride, size in zip(node.attributes.get_ints("strides", ()), kernel, strict=False))
     )
-
-
-def all_values(model: ir.Model) -> list[ir.Value]:
-    """Return the main graph's inputs, initialisers and computed values."""
-    computed = [value for node in model.graph for value in node.outputs]
-    return [*model.graph.inputs, *model.graph.initializers.values(), *computed]

@@ -1,7 +1,5 @@
 """The operators of a 3-D convolution that is computed in 2-D."""
 
-from collections.abc import Iterator
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -14,47 +12,34 @@ from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_LAST
 from exporter.passes.conv2d_pattern import Conv2dMatch
 
 
-def replace_by_conv2d(model: ir.Model, match: Conv2dMatch, *, channels_last: bool) -> None:
-    """Replace a convolution by a 2-D one for onnxruntime's CPU provider; the result keeps its name.
+def replace_by_conv2d(model: ir.Model, match: Conv2dMatch, *, channels_last: bool, multiple: int | None = None) -> None:
+    """Replace a convolution by a 2-D one; the result keeps its name.
 
     Args:
         model: the model.
         match: the convolution.
         channels_last: its consumers read the result with channels last.
+        multiple: None for onnxruntime's CPU provider. For GPUs the input channels become a multiple of this many: the
+            convolution has further taps in time, which read a frame of zeros and have weights of zero.
     """
-    builder = _builder(model, match)
-    frames, height, width = match.size
-    x = builder.op("Transpose", "frames", match.source, perm=FRAMES)
-    if match.selects:
-        selection = builder.constant(f"conv2d.frames.{frames}.{match.conv.kernel[0]}", _frame_selection(match))
-        rows = builder.reshape(x, "rows", -1, frames, match.channels * height * width)
-        x = builder.op("MatMul", "select_frames", selection, rows)
-    taps = match.conv.kernel[0]
-    x = builder.reshape(x, "stacked", -1, taps * match.channels, height, width)
-    _replace(model, match, builder, x, _weight(builder, match, taps), channels_last=channels_last)
-
-
-def replace_by_aligned_conv2d(model: ir.Model, match: Conv2dMatch, multiple: int) -> None:
-    """Replace a convolution by a 2-D one for GPUs, whose input channels are a multiple of `multiple`.
-
-    It has further taps in time, which read a frame of zeros and have weights of zero. The result keeps its name.
-    """
-    builder = _builder(model, match)
+    builder = Builder(model, f"{display_name(match.nodes[0])}.conv2d")
     frames, height, width = match.size
     taps = match.conv.kernel[0]
-    while taps * match.channels % multiple:
+    while multiple is not None and taps * match.channels % multiple:
         taps += 1
     x = builder.op("Transpose", "frames", match.source, perm=FRAMES)
-    rows = builder.reshape(x, "rows", -1, frames, match.channels * height * width)
-    with_zeros = builder.op("Pad", "zeros", rows, builder.integers("conv2d.pads", (0, 0, 0, 0, 1, 0)))
-    numbers = builder.constant(f"conv2d.frames.{frames}.{taps}", _frame_numbers(match, taps))
-    x = builder.op("Gather", "select_frames", with_zeros, numbers, axis=1)
+    if multiple is not None or match.selects:
+        x = builder.reshape(x, "rows", -1, frames, match.channels * height * width)
+    numbers = _frame_numbers(match, taps)
+    if multiple is not None:
+        with_zeros = builder.op("Pad", "zeros", x, builder.integers("conv2d.pads", (0, 0, 0, 0, 1, 0)))
+        indices = builder.constant(f"conv2d.frames.{frames}.{taps}", numbers)
+        x = builder.op("Gather", "select_frames", with_zeros, indices, axis=1)
+    elif match.selects:
+        matrix = np.eye(frames + 1, frames, dtype=np.float32)[numbers].reshape(-1, frames)
+        x = builder.op("MatMul", "select_frames", builder.constant(f"conv2d.frames.{frames}.{taps}", matrix), x)
     x = builder.reshape(x, "stacked", -1, taps * match.channels, height, width)
-    _replace(model, match, builder, x, _weight(builder, match, taps), channels_last=True)
-
-
-def _builder(model: ir.Model, match: Conv2dMatch) -> Builder:
-    return Builder(model, f"{display_name(match.nodes[0])}.conv2d")
+    _replace(model, match, builder, x, _weight(builder, match, taps), channels_last=channels_last)
 
 
 def _weight(builder: Builder, match: Conv2dMatch, taps: int) -> ir.Value:
@@ -113,28 +98,10 @@ def _replace(
     )
 
 
-def _frame_selection(match: Conv2dMatch) -> NDArray[np.float32]:
-    """Return the matrix (T' t, T) that is 1 where a tap of an output frame reads an input frame, otherwise 0."""
-    frames_out, taps, frames = match.conv.output_size(match.size)[0], match.conv.kernel[0], match.size[0]
-    selection = np.zeros((frames_out, taps, frames), np.float32)
-    for output, tap, frame in _frames_read(match):
-        selection[output, tap, frame] = 1
-    return selection.reshape(-1, frames)
-
-
 def _frame_numbers(match: Conv2dMatch, taps: int) -> NDArray[np.int64]:
     """Return the input frame (T', taps) that each tap of each output frame reads; T is a frame of zeros behind them."""
-    frames_out, frames = match.conv.output_size(match.size)[0], match.size[0]
-    numbers = np.full((frames_out, taps), frames, np.int64)
-    for output, tap, frame in _frames_read(match):
-        numbers[output, tap] = frame
-    return numbers
-
-
-def _frames_read(match: Conv2dMatch) -> Iterator[tuple[int, int, int]]:
-    """Yield (output frame, tap, input frame) for each tap in time that reads no padding."""
-    window = match.conv
-    for output, tap in product(range(window.output_size(match.size)[0]), range(window.kernel[0])):
-        frame = output * window.strides[0] - window.before[0] + tap * window.dilations[0]
-        if 0 <= frame < match.size[0]:
-            yield output, tap, frame
+    window, frames = match.conv, match.size[0]
+    outputs, own = np.arange(match.convolved[0])[:, None], np.arange(window.kernel[0])
+    numbers = outputs * window.strides[0] - window.before[0] + own * window.dilations[0]
+    numbers = np.pad(numbers, ((0, 0), (0, taps - len(own))), constant_values=frames)
+    return np.where((numbers >= 0) & (numbers < frames), numbers, frames)

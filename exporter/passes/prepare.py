@@ -13,7 +13,7 @@ import onnx_ir as ir
 from exporter.errors import UsageError
 from exporter.onnx_io.opset import min_ir_version, raise_opset
 from exporter.passes.base import PASSES_OPSET, GraphPass, find_nodes, get_opset
-from exporter.passes.decisions import RAISE_OPSET, UNCHANGED, Decision, Refusal
+from exporter.passes.decisions import RAISE_OPSET, UNCHANGED, Decision
 from exporter.passes.shapes import infer_shapes
 
 PLAIN_INITIALIZERS_IR = 4
@@ -99,11 +99,9 @@ class ConstantInitializers(GraphPass):
         names = ", ".join(str(value.name) for value in both[:MANY])
         listed = names if len(both) <= MANY else f"{names} and {len(both) - MANY} more"
         if model.ir_version >= PLAIN_INITIALIZERS_IR:
-            reason = Refusal(
-                f"{len(both)} of its weights are inputs too, which the caller may replace",
-                "export with keep_initializers_as_inputs=False, or remove them from the inputs",
-            )
-            self.decisions.append(Decision(listed, "input", UNCHANGED, str(reason), remedy=reason.remedy))
+            reason = f"{len(both)} of its weights are inputs too, which the caller may replace"
+            remedy = "export with keep_initializers_as_inputs=False, or remove them from the inputs"
+            self.decisions.append(Decision(listed, "input", UNCHANGED, reason, remedy=remedy))
             return False
         for value in both:
             model.graph.inputs.remove(value)

@@ -12,7 +12,7 @@ of as many padded to eight, onnxruntime gets a kernel without tensor cores: more
 import onnx_ir as ir
 
 from exporter.passes.base import PASSES_OPSET, NodePass
-from exporter.passes.conv2d_emit import replace_by_aligned_conv2d
+from exporter.passes.conv2d_emit import replace_by_conv2d
 from exporter.passes.conv2d_pattern import match_constant
 
 CHANNELS = 8
@@ -36,6 +36,6 @@ class TensorCoreStem(NodePass):
         match = match_constant(node, ir.DataType.FLOAT16)
         if match is None or match.channels >= CHANNELS:
             return False
-        replace_by_aligned_conv2d(model, match, CHANNELS)
+        replace_by_conv2d(model, match, channels_last=True, multiple=CHANNELS)
         self.decide(node, CONV2D, f"taps in time become channels, a multiple of {CHANNELS}")
         return True

@@ -46,14 +46,6 @@ class Clip:
     numbers: str = ""
 
 
-@dataclass(frozen=True)
-class SecondRun:
-    """How the artifact compares with another engine or file."""
-
-    summary: str
-    table: Table
-
-
 def parity_page(
     reports: Sequence[ParityReport], made: datetime | None = None, refused: Sequence[Exception] = ()
 ) -> str:
@@ -234,7 +226,8 @@ def _determinism(report: ParityReport, name: str) -> Table | None:
     return Table(name, "Bits of repeated runs", ("varied", "output", "largest difference"), rows, (2,))
 
 
-def _against(report: ParityReport, name: str) -> SecondRun | None:
+def _against(report: ParityReport, name: str) -> dict[str, Any] | None:
+    """Return the variables of the comparison with another engine or file."""
     if report.against is None:
         return None
     differences = [row.max_abs_diff for row in report.comparisons if row.max_abs_diff is not None]
@@ -255,4 +248,5 @@ def _against(report: ParityReport, name: str) -> SecondRun | None:
     )
     headings = ("input", "output", "batch", "max error", "budget used", "result")
     title = f"Errors of {report.against}, relative to float64"
-    return SecondRun(f"The artifact and {report.against} {summary}.", Table(name, title, headings, rows, (2, 3, 4)))
+    table = Table(name, title, headings, rows, (2, 3, 4))
+    return {"summary": f"The artifact and {report.against} {summary}.", "table": table}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from exporter.fault_injection.faults.base import (
-    FaultSite,
     FaultType,
     FindSites,
     Generator,
     change_layers,
-    display_name,
+    change_values,
     find_outputs,
     insert_after,
     insert_constant,
@@ -25,22 +23,21 @@ EPSILON, OTHER_EPSILON = 1e-5, 1e-3
 """The epsilon of batch normalisation in PyTorch and in Keras."""
 
 
-def _drop_relu(graph: OriginalGraph) -> Iterable[FaultSite]:
-    for value in find_outputs("Relu")(graph):
-        yield FaultSite(display_name(value), value, lambda faulty, _, value=value: faulty.drop(value))
+RELUS = find_outputs("Relu")
 
 
-def _replace_relu(operator: str, **attributes: Any) -> FindSites:
-    def at(value: str) -> FaultSite:
-        def inject(faulty: FaultyGraph, _: Generator) -> None:
-            node = faulty.producer(value)
-            node.op_type = operator
-            for name, number in attributes.items():
-                set_attribute(node, name, number)
+def _drop_relu(faulty: FaultyGraph, relu: str, _: Generator) -> None:
+    faulty.drop(relu)
 
-        return FaultSite(display_name(value), value, inject)
 
-    return lambda graph: [at(node.output[0]) for node in graph.nodes("Relu")]
+def _replace_relu(operator: str, **attributes: float) -> FindSites:
+    def inject(faulty: FaultyGraph, relu: str, _: Generator) -> None:
+        node = faulty.producer(relu)
+        node.op_type = operator
+        for name, number in attributes.items():
+            set_attribute(node, name, number)
+
+    return change_values(RELUS, inject)
 
 
 def _move_bias(faulty: FaultyGraph, layer: Layer, _: Generator) -> None:
@@ -78,43 +75,39 @@ def _relus_after_linear(graph: OriginalGraph) -> Iterable[str]:
     return [relu for layer in linear for relu in _relus_after(graph, layer)]
 
 
-def _drop_out(graph: OriginalGraph) -> Iterable[FaultSite]:
+def _drop_out(faulty: FaultyGraph, relu: str, random: Generator) -> None:
     """Multiply by a fixed mask of Dropout(0.5), so that every engine computes the same."""
-    for layer in graph.layers:
-        width = graph.shape(layer)[0]
-
-        def build(faulty: FaultyGraph, x: str, random: Generator, width: int = width) -> str:
-            return faulty.emit("Mul", x, faulty.constant(random.integers(0, 2, (1, width)) * 2))
-
-        if layer.kind == "linear":
-            yield from insert_after(lambda graph, layer=layer: _relus_after(graph, layer), build)(graph)
+    graph = faulty.original
+    layer = next(layer for layer in graph.layers if relu in _relus_after(graph, layer))
+    mask = random.integers(0, 2, (1, graph.shape(layer)[0])) * 2
+    faulty.wrap(relu, lambda faulty, x: faulty.emit("Mul", x, faulty.constant(mask)))
 
 
 ACTIVATIONS = (
-    FaultType("ReLU dropped", "an activation lost in a conversion", _drop_relu),
+    FaultType("ReLU dropped", "an activation lost in a conversion", change_values(RELUS, _drop_relu)),
     FaultType("ReLU before the bias", "layers in another order", change_layers(_move_bias, _has_bias_and_relu)),
     FaultType("leaky ReLU for ReLU", "another activation", _replace_relu("LeakyRelu", alpha=0.01)),
     FaultType("ELU for ReLU", "another activation", _replace_relu("Elu", alpha=1.0)),
     FaultType("softplus for ReLU", "another activation", _replace_relu("Softplus")),
     FaultType("tanh for ReLU", "another activation", _replace_relu("Tanh")),
     FaultType("absolute value for ReLU", "another activation", _replace_relu("Abs")),
-    FaultType("ReLU6 for ReLU", "another activation", insert_after(find_outputs("Relu"), insert_constant("Min", 6.0))),
+    FaultType("ReLU6 for ReLU", "another activation", insert_after(RELUS, insert_constant("Min", 6.0))),
     FaultType(
         "BatchNorm with another epsilon",
         "1e-3 (Keras) for 1e-5 (PyTorch)",
         change_layers(_change_epsilon, lambda _, layer: layer.kind == "conv", with_bias=True),
     ),
-    FaultType("dropout left on", "an export in training mode", _drop_out),
+    FaultType("dropout left on", "an export in training mode", change_values(_relus_after_linear, _drop_out)),
     FaultType(
         "dropout scaling applied",
         "weights scaled by the keep probability",
         insert_after(_relus_after_linear, insert_constant("Mul", 0.5)),
     ),
-    FaultType("activations rounded", "activations with few bits", insert_after(find_outputs("Relu"), round_to(64.0))),
+    FaultType("activations rounded", "activations with few bits", insert_after(RELUS, round_to(64.0))),
     FaultType(
         "0.001 added to activations",
         "a wrong zero point",
-        insert_after(find_outputs("Relu"), insert_constant("Add", 0.001)),
+        insert_after(RELUS, insert_constant("Add", 0.001)),
     ),
 )
 """Faults after the layers."""

@@ -38,6 +38,7 @@ class FaultSite:
 
 
 FindSites = Callable[[OriginalGraph], Iterable[FaultSite]]
+FindValues = Callable[[OriginalGraph], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -98,24 +99,31 @@ def change_weights(
     return change_layers(inject, lambda graph, layer: kind in (None, layer.kind) and fits(graph.shape(layer)))
 
 
-def insert_after(
-    values: Callable[[OriginalGraph], Iterable[str]], build: Build, *, attributable: bool = True
+def change_values(
+    values: FindValues, inject: Callable[[FaultyGraph, str, Generator], None], *, attributable: bool = True
 ) -> FindSites:
-    """Insert nodes after values.
+    """Inject a fault at each of some values.
 
     Args:
         values: a graph -> the values.
-        build: makes the nodes.
+        inject: (faulty copy, the value, random numbers) puts the fault into the copy.
         attributable: localisation should name the value's own layer.
     """
 
     def at(value: str) -> FaultSite:
-        def inject(faulty: FaultyGraph, random: Generator) -> None:
-            faulty.wrap(value, lambda faulty, x: build(faulty, x, random))
-
-        return FaultSite(display_name(value), value if attributable else None, inject)
+        wrong = value if attributable else None
+        return FaultSite(display_name(value), wrong, lambda faulty, random: inject(faulty, value, random))
 
     return lambda graph: [at(value) for value in values(graph)]
+
+
+def insert_after(values: FindValues, build: Build, *, attributable: bool = True) -> FindSites:
+    """Insert the nodes that `build` makes after each of some values; see `change_values`."""
+
+    def inject(faulty: FaultyGraph, value: str, random: Generator) -> None:
+        faulty.wrap(value, lambda faulty, x: build(faulty, x, random))
+
+    return change_values(values, inject, attributable=attributable)
 
 
 def insert_constant(operator: str, number: float) -> Build:
@@ -123,7 +131,7 @@ def insert_constant(operator: str, number: float) -> Build:
     return lambda faulty, x, _: faulty.emit(operator, x, faulty.constant(number))
 
 
-def find_outputs(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:
+def find_outputs(*operators: str) -> FindValues:
     """Return what lists the values that some operators compute."""
     return lambda graph: [node.output[0] for node in graph.nodes(*operators)]
 

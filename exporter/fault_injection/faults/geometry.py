@@ -8,12 +8,11 @@ import numpy as np
 import onnx
 
 from exporter.fault_injection.faults.base import (
-    FaultSite,
     FaultType,
     FindSites,
     Generator,
     change_layers,
-    display_name,
+    change_values,
 )
 from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, get_attributes, set_attribute
 
@@ -46,17 +45,15 @@ def _change_nodes(
         fits: (node, number of axes of a window) -> whether the node can have the fault.
     """
 
-    def at(value: str, axes: int) -> FaultSite:
-        return FaultSite(display_name(value), value, lambda faulty, _: inject(faulty, faulty.producer(value), axes))
+    def values(graph: OriginalGraph) -> Iterable[str]:
+        nodes = [node for node in graph.nodes(operator) if operator != "Conv" or node.input[1] in graph.weights]
+        return [node.output[0] for node in nodes if fits(node, _count_axes(graph, node))]
 
-    def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
-        for node in graph.nodes(operator):
-            if operator != "Conv" or node.input[1] in graph.weights:
-                axes = _count_axes(graph, node)
-                if fits(node, axes):
-                    yield at(node.output[0], axes)
+    def change(faulty: FaultyGraph, value: str, _: Generator) -> None:
+        node = faulty.producer(value)
+        inject(faulty, node, _count_axes(faulty.original, node))
 
-    return find_sites
+    return change_values(values, change)
 
 
 def _change_pads(change: Callable[[Pads, int], Pads]) -> Callable[[FaultyGraph, onnx.NodeProto, int], None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, FindSites, Generator, display_name
+from exporter.fault_injection.faults.base import Build, FaultSite, FaultType, FindSites, Generator, Inject, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 from exporter.formats.onnx_preprocess import CLIP_VALUE, PREFIX
 
@@ -18,9 +18,6 @@ ROWS, ROUNDED = "preprocess.upper.rows.out", "preprocess.sum.rounding.out"
 AXES = ("rows", "columns")
 WEIGHT_ONE = 2048
 """OpenCV's weight of 1, where weights are integers."""
-
-Inject = Callable[[FaultyGraph, Generator], None]
-Wrap = Callable[[FaultyGraph, str], str]
 
 
 def _once(inject: Inject, *needed: str, first: str = CLIP_VALUE) -> FindSites:
@@ -39,24 +36,18 @@ def _once(inject: Inject, *needed: str, first: str = CLIP_VALUE) -> FindSites:
     return find_sites
 
 
-def _on_each_axis(steps: Sequence[tuple[str, Wrap]]) -> FindSites:
+def _on_each_axis(steps: Sequence[tuple[str, Build]]) -> FindSites:
     """Insert nodes after a value of each axis.
 
     Args:
         steps: (the value's name after the axis, what is inserted), of which the first that the graph has is taken.
     """
 
-    def at(value: str, wrap: Wrap) -> FaultSite:
-        return FaultSite(display_name(value), value, lambda faulty, _: faulty.wrap(value, wrap))
-
     def find_sites(graph: OriginalGraph) -> Iterable[FaultSite]:
-        if CLIP_VALUE not in graph.values:
-            return
-        for axis in AXES:
-            named = [(f"preprocess.{axis}.{name}.out", wrap) for name, wrap in steps]
-            found = [(value, wrap) for value, wrap in named if value in graph.values]
-            if found:
-                yield at(*found[0])
+        for axis in AXES if CLIP_VALUE in graph.values else ():
+            named = [(f"preprocess.{axis}.{name}.out", build) for name, build in steps]
+            for value, build in [row for row in named if row[0] in graph.values][:1]:
+                yield from insert_after(lambda _graph, value=value: [value], build)(graph)
 
     return find_sites
 
@@ -85,8 +76,8 @@ def _reverse_mean(faulty: FaultyGraph, _: Generator) -> None:
     faulty.set(MEAN, np.flip(faulty.original.weights[MEAN], 1))
 
 
-def _add(number: float, dtype: type[np.generic]) -> Wrap:
-    return lambda faulty, x: faulty.emit("Add", x, faulty.constant([number], dtype))
+def _add(number: float, dtype: type[np.generic]) -> Build:
+    return lambda faulty, x, _: faulty.emit("Add", x, faulty.constant([number], dtype))
 
 
 def _nearest_integer(faulty: FaultyGraph, x: str) -> str:
@@ -95,7 +86,7 @@ def _nearest_integer(faulty: FaultyGraph, x: str) -> str:
     return faulty.emit("Mul", faulty.emit("Div", faulty.emit("Add", x, half), one), one)
 
 
-def _nearest(faulty: FaultyGraph, x: str) -> str:
+def _nearest(faulty: FaultyGraph, x: str, _: Generator) -> str:
     return _nearest_integer(faulty, x) if _has_integer_weights(faulty.original) else faulty.emit("Round", x)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from exporter.engines import RuntimeOptions
 from exporter.errors import ArtifactError
+from exporter.onnx_io.signature import read_signature
 from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -57,36 +58,47 @@ def measure_ranges(
     """
     from onnxruntime.quantization.calibrate import HistogramCollector
 
-    from exporter.engines.onnxruntime import OnnxRuntime
-
     collector = HistogramCollector(
         method=ENTROPY, symmetric=False, num_bins=BINS, num_quantized_bins=LEVELS, percentile=PERCENT, scenario="same"
     )
     lowest, highest = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
-    with OnnxRuntime(path, RuntimeOptions()) as plain:
-        (spec,) = plain.signature.inputs
-        outputs = {output.name for output in plain.signature.outputs}
-    inner = tuple(name for name in names if name != spec.name and name not in outputs)
-    batch = spec.shape[0] if isinstance(spec.shape[0], int) else 1
-    with OnnxRuntime(path, RuntimeOptions(extra_outputs=inner)) as runtime:
-        for number in range(len(clips)):
-            progress(f"measuring ranges: calibration clip {number + 1} of {len(clips)}")
-            clip = np.repeat(clips[number : number + 1], batch, axis=0)
-            values = {spec.name: clip, **runtime.run({spec.name: clip})}
-            for name in names:
-                low, high = float(values[name].min()), float(values[name].max())
-                if not np.isfinite([low, high]).all():
-                    raise ArtifactError(
-                        f"{name} is not finite on calibration clip {number + 1}, so it has no range to quantise; "
-                        "check the weights and the preprocessing profile"
-                    )
-                lowest[name], highest[name] = min(lowest[name], low), max(highest[name], high)
-            _run_silently(collector.collect, {name: [values[name]] for name in names})
+    signature = read_signature(path)
+    known = {value.name for value in (*signature.inputs, *signature.outputs)}
+    options = RuntimeOptions(extra_outputs=tuple(name for name in names if name not in known))
+    for number, values in enumerate(run_clips(path, options, clips, progress), start=1):
+        for name in names:
+            low, high = float(values[name].min()), float(values[name].max())
+            if not np.isfinite([low, high]).all():
+                raise ArtifactError(
+                    f"{name} is not finite on calibration clip {number}, so it has no range to quantise; "
+                    "check the weights and the preprocessing profile"
+                )
+            lowest[name], highest[name] = min(lowest[name], low), max(highest[name], high)
+        _run_silently(collector.collect, {name: [values[name]] for name in names})
     return {
         MIN_MAX: {name: (lowest[name], highest[name]) for name in names},
         PERCENTILE: _thresholds(collector.compute_percentile),
         ENTROPY: _thresholds(collector.compute_entropy),
     }
+
+
+def run_clips(path: Path, options: RuntimeOptions, clips: NDArray[Any], progress: Progress) -> Iterator[dict[str, Any]]:
+    """Yield {value: array} of a model's input and of what it returns, for one clip after another, on the CPU.
+
+    Args:
+        path: a model with one input.
+        options: decide which values it returns.
+        clips: (N, …); a batch of a fixed size is one clip, repeated.
+        progress: called before every clip.
+    """
+    from exporter.engines.onnxruntime import OnnxRuntime
+
+    with OnnxRuntime(path, options) as runtime:
+        (spec,) = runtime.signature.inputs
+        for number in range(len(clips)):
+            progress(f"measuring ranges: calibration clip {number + 1} of {len(clips)}")
+            clip = np.repeat(clips[number : number + 1], runtime.signature.batch or 1, axis=0)
+            yield {spec.name: clip, **runtime.run({spec.name: clip})}
 
 
 def _thresholds(compute: Callable[[], Mapping[str, Sequence[Any]]]) -> Ranges:
