@@ -218,11 +218,6 @@ def get_shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
     return tuple(size.dim_value if size.HasField("dim_value") else None for size in value.type.tensor_type.shape.dim)
 
 
-def get_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return a node's attributes by name."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:
     """Set an attribute of a node."""
     kept = [attribute for attribute in node.attribute if attribute.name != name]

@@ -13,8 +13,9 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from exporter.fault_injection.graph import Layer, OriginalGraph, get_attributes, get_shape
+from exporter.fault_injection.graph import Layer, OriginalGraph, get_shape
 from exporter.formats.onnx_preprocess import CLIP_VALUE
+from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.load import INLINE_BELOW
 from exporter.onnx_io.reader import read_model
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from exporter.onnx_io.attributes import read_attributes
 from exporter.onnx_io.subgraphs import all_graphs
 from exporter.onnx_io.windows import explicit_pads, read_window
 
@@ -146,11 +147,6 @@ def _set_pads(pools: Sequence[ir.Node], pads: dict[int, list[int]]) -> None:
 
 def _is_same(attributes: dict[str, Any]) -> bool:
     return str(attributes.get("auto_pad", "")).startswith("SAME")
-
-
-def read_attributes(node: ir.Node) -> dict[str, Any]:
-    """Return {name: value} of a node's attributes."""
-    return {name: attribute.value for name, attribute in node.attributes.items() if not attribute.is_ref()}
 
 
 def _spatial_sizes(node: ir.Node) -> list[int] | None:

@@ -33,7 +33,7 @@ def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with what onnx infers; it refuses shapes that a file states wrongly, which engines do not read."""
     try:
         return infer_shapes(model)
-    except onnx.shape_inference.InferenceError:
+    except (onnx.shape_inference.InferenceError, ValueError):
         stripped = onnx.ModelProto()
         stripped.CopyFrom(model)
     for graph in all_graphs(stripped.graph):
@@ -42,5 +42,5 @@ def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
                 value.type.tensor_type.ClearField("shape")
     try:
         return infer_shapes(stripped)
-    except onnx.shape_inference.InferenceError:
+    except (onnx.shape_inference.InferenceError, ValueError):
         return model

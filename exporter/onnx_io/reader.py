@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
+from onnx_ir.passes.common import ShapeInferencePass
 
 from exporter.errors import ArtifactError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call, reads_file
+from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.external_data import check_external_data
 from exporter.onnx_io.load import INLINE_BELOW, cause_line, load_without_weights
 from exporter.onnx_io.onnx_passes import run_onnx_pass
@@ -41,11 +41,8 @@ def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     model = _read_unchecked(path)
     _inline_small(model)
     _set_missing_shapes(path, model, shapes or {})
-    try:
-        with native_call("onnx's checker", path):
-            run_onnx_pass(CheckerPass(), model)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: onnx's checker rejects it: {cause_line(error)}") from error
+    if fault := find_fault(model, path, full=False):
+        raise ArtifactError(f"{path}: onnx's checker rejects it: {fault}")
     return model
 
 

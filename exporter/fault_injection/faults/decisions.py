@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 
 from exporter.fault_injection.faults.base import FaultSite, FaultType, FindSites, Generator, find_outputs, insert_after
-from exporter.fault_injection.graph import FaultyGraph, OriginalGraph, get_attributes, set_attribute
+from exporter.fault_injection.graph import FaultyGraph, OriginalGraph, set_attribute
 from exporter.formats.onnx_preprocess import PREFIX
+from exporter.onnx_io.attributes import get_attributes
 
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 

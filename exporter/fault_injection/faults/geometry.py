@@ -14,7 +14,8 @@ from exporter.fault_injection.faults.base import (
     change_layers,
     change_values,
 )
-from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, get_attributes, set_attribute
+from exporter.fault_injection.graph import FaultyGraph, Layer, OriginalGraph, set_attribute
+from exporter.onnx_io.attributes import get_attributes
 
 Pads = list[int]
 TIME_AND_SPACE = 3

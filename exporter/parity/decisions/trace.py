@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
+from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
-from exporter.onnx_io.inference import infer_shapes
+from exporter.onnx_io.element_types import infer_element_types
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import values_before
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
@@ -74,7 +75,7 @@ class DecisionGraph:
 
     @cached_property
     def _types(self) -> dict[str, int]:
-        return _element_types(self._model)
+        return infer_element_types(self._model)
 
     @cached_property
     def _opset(self) -> int:
@@ -160,7 +161,7 @@ class DecisionGraph:
         return node is not None and node.op_type in RECTIFIERS
 
     def _extremum(self, node: onnx.NodeProto, value: str, depth: int) -> Node | None:
-        attributes = _attributes(node)
+        attributes = get_attributes(node)
         if attributes.get("select_last_index"):
             return None
         source = self._operand(node.input[0], depth)
@@ -170,7 +171,7 @@ class DecisionGraph:
     def _top_indices(self, node: onnx.NodeProto, value: str, depth: int) -> Node | None:
         if value != node.output[1]:
             return None
-        attributes = _attributes(node)
+        attributes = get_attributes(node)
         largest, ordered = bool(attributes.get("largest", 1)), bool(attributes.get("sorted", 1))
         return Ranked(value, self._operand(node.input[0], depth), int(attributes.get("axis", -1)), largest, ordered)
 
@@ -234,19 +235,3 @@ class DecisionGraph:
             tensor = whole
         array = numpy_helper.to_array(tensor)
         return array.astype("float64") if tensor.data_type in FLOAT_TYPES else array
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
-def _element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Return {value: its element type}, of the values for which onnx can infer it."""
-    try:
-        graph = infer_shapes(model).graph
-    except (onnx.shape_inference.InferenceError, ValueError):  # engines may run it all the same
-        graph = model.graph
-    values = (*graph.value_info, *graph.input, *graph.output)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-    return {name: found for name, found in types.items() if found}

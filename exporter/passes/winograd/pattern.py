@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from exporter.onnx_io.ceil_pools import read_attributes
+from exporter.onnx_io.attributes import read_attributes
 from exporter.onnx_io.windows import explicit_pads
 from exporter.passes.base import constant, following_relu_and_pool, single_consumer
 from exporter.passes.decisions import FIX_SIZES, Refusal
