@@ -8,7 +8,19 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, positive, run_float64, run_onnxruntime
 
-from exporter.passes.base import Decision, GraphPass, manifest_options, run_passes, used_names
+from exporter.passes.base import (
+    PASSES_OPSET,
+    Decision,
+    GraphPass,
+    NodePass,
+    manifest_options,
+    read_array,
+    replace_constant,
+    replace_value,
+    run_passes,
+    used_names,
+)
+from exporter.passes.builder import insert_node
 from exporter.passes.names import unused_name
 from exporter.passes.pipelines import build_passes
 from exporter.passes.shapes import get_shape, infer_shapes
@@ -54,6 +66,43 @@ def test_a_model_is_copied_only_where_it_has_changed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ir.Model, "clone", lambda model: copies.append(model) or clone(model))
     run_passes(loaded(node("Flatten", "x", "y")), [Leaves(), Leaves(), Renames(), Leaves(), Leaves()])
     assert len(copies) == 2
+
+
+class Absolute(NodePass):
+    """A pass that takes absolute values in place of ReLUs."""
+
+    name, condition, reason = "absolute", "A Relu.", "None."
+    operators, min_opset = ("Relu",), PASSES_OPSET
+
+    def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
+        inputs = [value for value in node.inputs if value is not None]
+        replace_value(node.outputs[0], insert_node(model, node, "Abs", inputs, "made"))
+        model.graph.remove(node, safe=True)
+        return True
+
+
+@pytest.mark.parametrize(("opset", "expected"), [(PASSES_OPSET - 1, "Relu"), (PASSES_OPSET, "Abs")])
+def test_a_pass_over_nodes_rewrites_all_of_its_operators_but_no_older_model(opset: int, expected: str) -> None:
+    model = ir.from_proto(graph([node("Relu", "x", "a"), node("Relu", "a", "y")], IN, {"y": IN["x"]}, {}))
+    model.graph.opset_imports[""] = opset
+    assert Absolute()(model).modified == (expected == "Abs")
+    assert [each.op_type for each in model.graph] == [expected] * 2
+    assert [each.outputs[0].name for each in model.graph] == ["a", "y"]
+    if expected == "Abs":
+        assert [each.name for each in model.graph] == ["made", "made.2"]
+    assert model.graph.outputs[0].shape == ["n", 4, 6]
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def test_a_constant_is_replaced_by_others_under_its_name() -> None:
+    weight, stored, scale = normal(6, 5), np.ones((6, 5), np.int8), np.array(0.5, np.float32)
+    model = ir.from_proto(graph([node("MatMul", "x w", "y")], IN, {"y": ("n", 4, 5)}, {"w": weight}))
+    product = model.graph[0]
+    assert np.array_equal(read_array(product.inputs[1]), weight)
+    values = replace_constant(model, product, 1, values=stored, scale=scale)
+    assert product.inputs[1] is None
+    assert [*model.graph.initializers] == [value.name for value in values] == ["w", "w.scale"]
+    assert np.array_equal(read_array(values[0]), stored)
 
 
 def test_decisions_are_of_the_last_call() -> None:
