@@ -9,11 +9,15 @@ import os
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
+from helpers.bench_reports import REPORT
 from helpers.small_video_model import PROFILE, make_small_video_model
 from helpers.videos import moving, write_video
 
+from exporter.reports.bench_page import bench_page
 from reliability_cases.base import Row, Run
 from reliability_cases.forked import COMMAND_SECONDS, Done, import_commands, run_cases, run_command
 
@@ -39,6 +43,8 @@ PAYLOADS = (
     'a,b;c"d',
 )
 """Names of classes, and, without what a file name may not hold, of videos and artifacts."""
+INVISIBLE = ("\u202egnp.4pm", "\u2066x\u2069", "\x1b[31mred", "a\x00b", "a\u200bb", "\ufeffx", "\x85x", "a\rb")
+"""Texts that move, hide or reorder what is beside them."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 PAGE = ("--html", "page.html")
 PREDICT = ("c3d-export", "predict", "MODEL", "VIDEO", "--preprocess", PROFILE, "--labels", "labels.txt", "--per-clip")
@@ -62,6 +68,12 @@ def families(run: Run) -> Iterator[Row]:
         f"{len(PAYLOADS)} payloads as names of classes, videos, artifacts: {', '.join(COMMANDS)}",
     )
     yield run_cases(row, len(cases), lambda number: try_case(folder, *cases[number]), seconds=COMMAND_SECONDS)
+    texts = (*PAYLOADS, *INVISIBLE)
+    row = Row(
+        "no text in the page of bench adds an element or an attribute, or holds a character that moves others",
+        f"{len(texts)} payloads in place of every text of a report: bench --html",
+    )
+    yield run_cases(row, len(texts), lambda number: try_bench(texts[number]))
 
 
 def try_case(folder: Path, command: str, payload: str) -> tuple[str, str]:
@@ -74,6 +86,44 @@ def try_case(folder: Path, command: str, payload: str) -> tuple[str, str]:
     elif found != plain:
         faults.append(f"other elements: {[*{*found} ^ {*plain}][:3]}")
     return f"exit {done.code}", f"{command}, {payload!r}: {'; '.join(faults)}: {done.stderr[-200:]!r}" if faults else ""
+
+
+def try_bench(payload: str) -> tuple[str, str]:
+    """Compare the page of a benchmark whose texts are a payload with the page of plain texts."""
+    page, plain = (bench_page(replace_texts(REPORT, text)) for text in (payload, "plain"))
+    faults: list[str] = []
+    if _elements(page) != _elements(plain):
+        faults.append(f"other elements: {[*{*_elements(page)} ^ {*_elements(plain)}][:3]}")
+    faults += [
+        f"{ord(letter):#x} is in the page"
+        for text in INVISIBLE
+        for letter in text
+        if letter in page and not letter.isprintable()
+    ]
+    return "a page", f"bench --html, {payload!r}: {'; '.join(faults)}" if faults else ""
+
+
+FIXED = ("unit", "device")
+"""Fields of a report whose texts are not anybody's."""
+
+
+def replace_texts(value: Any, payload: str, known: dict[str, str] | None = None) -> Any:
+    """Return a dataclass, tuple or dict with a payload and a number for each text in it; equal texts stay equal."""
+    names: dict[str, str] = {} if known is None else known
+    if isinstance(value, str):
+        return names.setdefault(value, f"{payload}{len(names)}")
+    if isinstance(value, tuple):
+        return tuple(replace_texts(one, payload, names) for one in cast("tuple[Any, ...]", value))
+    if isinstance(value, dict):
+        return {key: replace_texts(one, payload, names) for key, one in cast("dict[str, Any]", value).items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            one.name: replace_texts(getattr(value, one.name), payload, names)
+            for one in fields(value)
+            if one.name not in FIXED
+        }
+        return replace(value, **changed)
+    return value
 
 
 def _place(folder: Path) -> Path:
