@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import psutil
 
+from exporter.system import available_cpus
+
 NOISE = 0.1
 """Background load, in cores, above which a note is printed."""
+BUSY = 0.2
+"""Background load, as a share of the cores that this process may use, above which elapsed times say little."""
 IDLE = ("idle", "iowait")
 COUNTED_TWICE = ("guest", "guest_nice")
 """Linux counts these in `user` and `nice` already."""
@@ -40,8 +44,12 @@ def background_load(before: Sample | None, after: Sample | None) -> float | None
     return max(0.0, (after.work - before.work) - (after.own - before.own)) / (after.clock - before.clock)
 
 
-def background_load_now(seconds: float = 0.2) -> float:
-    """Return how many cores other programs use, during `seconds` in which the calling thread waits; 0 if not known."""
+def is_busy(seconds: float = 0.2) -> bool:
+    """Return whether other programs use so much of the processor, now, that elapsed times say little.
+
+    Args:
+        seconds: how long to look; the calling thread waits.
+    """
     before = sample(())
     time.sleep(seconds)
-    return background_load(before, sample(())) or 0.0
+    return (background_load(before, sample(())) or 0.0) > BUSY * available_cpus()

@@ -64,7 +64,8 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def idle_machine() -> Iterator[None]:
     """Variants are measured as on an idle machine, whatever else runs beside the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.passes.autotune.background_load_now", lambda: 0.0)
+        patch.setattr("exporter.passes.autotune.is_busy", lambda: False)
+        patch.setattr("exporter.workflows.optimization.trial.is_busy", lambda: False)
         yield
 
 

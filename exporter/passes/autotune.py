@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import onnx
 
-from exporter.cpu_load import background_load_now
+from exporter.cpu_load import is_busy
 from exporter.isolation.worker import native_call
 from exporter.system import available_cpus, cpu_model
 from exporter.timing import RoundOptions, time_interleaved
@@ -42,8 +42,6 @@ MIN_GAIN = 0.03
 """A variant must take at least this fraction less time than the original to replace it."""
 ROUNDS = RoundOptions(min_rounds=5, max_rounds=15, budget_s=1.5, hopeless=1.3)
 WARM_UP = 1
-BUSY = 0.2
-"""If other programs use more than this share of the cores that this process may use, elapsed times say little."""
 SMALL = 512
 """Integers up to this many bytes (shapes, axes, pads) are part of the cache key; other constants are weights."""
 CACHE_VERSION = 2
@@ -115,7 +113,7 @@ def measure(
     """
     cache = cache or Measurements()
     times = known = cache.find(candidates, feeds)
-    busy = not known and background_load_now() > BUSY * available_cpus()
+    busy = not known and is_busy()
     if not known:
         times = _measure(candidates, feeds, progress, busy)
     cache.busy |= busy

@@ -7,7 +7,8 @@ import time
 import psutil
 import pytest
 
-from exporter.cpu_load import Sample, background_load, background_load_now, sample
+from exporter import cpu_load
+from exporter.cpu_load import Sample, background_load, sample
 
 
 def test_background_load_is_all_work_less_ours() -> None:
@@ -16,13 +17,17 @@ def test_background_load_is_all_work_less_ours() -> None:
     assert background_load(None, Sample(1, 1, 1)) is None
 
 
-def test_the_load_now_is_that_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = [Sample(100, 10, 0), Sample(106, 11, 10), None, Sample(1, 1, 1)]
+@pytest.mark.parametrize(("work", "busy"), [(8.1, True), (7.9, False)])
+def test_a_machine_is_busy_where_others_use_a_fifth_of_the_cores_that_are_ours(
+    work: float, busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = [Sample(100, 10, 0), Sample(101 + work, 11, 10), None, Sample(1, 1, 1)]
     waited: list[float] = []
-    monkeypatch.setattr("exporter.cpu_load.sample", lambda _processes: moments.pop(0))
+    monkeypatch.setattr(cpu_load, "sample", lambda _processes: moments.pop(0))
+    monkeypatch.setattr(cpu_load, "available_cpus", lambda: 4)
     monkeypatch.setattr("exporter.cpu_load.time.sleep", waited.append)
-    assert background_load_now(0.3) == pytest.approx(0.5)
-    assert background_load_now() == 0.0
+    assert cpu_load.is_busy(0.3) is busy
+    assert not cpu_load.is_busy()  # it is not known
     assert waited == [0.3, 0.2]
 
 

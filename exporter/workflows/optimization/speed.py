@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 from exporter.bench.statistics import paired_ratio
@@ -76,11 +76,20 @@ def _format_ms(ms: float) -> str:
 
 @dataclass
 class _Lane:
-    """A model, and the seconds of a run in each round."""
+    """A model, the threads with which it runs, and the seconds of a run in each round; of one thread, on its clock."""
 
     path: Path
+    threads: int | None = None
     runtime: Runtime | None = None
     seconds: list[float] = field(default_factory=list[float])
+
+    @property
+    def options(self) -> RuntimeOptions:
+        return RuntimeOptions(threads=self.threads)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return perf_counter if self.threads is None else thread_time
 
 
 def compare_speed(
@@ -89,6 +98,8 @@ def compare_speed(
     make_feeds: Callable[[Signature], Feeds],
     weight_bytes: int,
     progress: Progress = no_progress,
+    *,
+    processor_time: bool = False,
 ) -> Speed | str:
     """Run both models on the same input, interleaved, until the faster one is known or time is up.
 
@@ -101,21 +112,22 @@ def compare_speed(
         make_feeds: returns the input for the original's signature.
         weight_bytes: of the larger model.
         progress: called at each round.
+        processor_time: compare the processor time of one thread, in place of the time that passes.
 
     Raises:
         ArtifactError: onnxruntime rejects the rewritten model.
         CheckFailedError: the rewritten model fails on the input.
     """
-    lanes = [_Lane(original), _Lane(rewritten)]
+    lanes = [_Lane(path, 1 if processor_time else None) for path in (original, rewritten)]
     one_at_a_time = weight_bytes > LARGE_BYTES
     with ExitStack() as stack:
         try:
             progress(f"loading {original.name}")
             if one_at_a_time:
-                with OnnxRuntime(original, RuntimeOptions()) as runtime:
+                with OnnxRuntime(original, lanes[0].options) as runtime:
                     signature = runtime.signature
             else:
-                lanes[0].runtime = stack.enter_context(OnnxRuntime(original, RuntimeOptions()))
+                lanes[0].runtime = stack.enter_context(OnnxRuntime(original, lanes[0].options))
                 signature = lanes[0].runtime.signature
             feeds = make_feeds(signature)
             start = perf_counter()
@@ -126,7 +138,7 @@ def compare_speed(
             return str(error)
         progress(f"loading {rewritten.name}")
         if not one_at_a_time:
-            lanes[1].runtime = stack.enter_context(OnnxRuntime(rewritten, RuntimeOptions()))
+            lanes[1].runtime = stack.enter_context(OnnxRuntime(rewritten, lanes[1].options))
         _visit(lanes[1], feeds)
         first = perf_counter() - start
         least = 2 if first > VERY_SLOW_S else 3 if first > SLOW_S or one_at_a_time else 5
@@ -141,18 +153,18 @@ def compare_speed(
 def _visit(lane: _Lane, feeds: Feeds) -> float:
     """Call a model for `MIN_VISIT_S`, at least once; return the seconds of a call."""
     if lane.runtime is None:
-        with OnnxRuntime(lane.path, RuntimeOptions()) as runtime:
+        with OnnxRuntime(lane.path, lane.options) as runtime:
             runtime.run(feeds)
-            return _time(runtime, feeds)
-    return _time(lane.runtime, feeds)
+            return _time(runtime, feeds, lane.clock)
+    return _time(lane.runtime, feeds, lane.clock)
 
 
-def _time(runtime: Runtime, feeds: Feeds) -> float:
-    calls, start = 0, perf_counter()
-    while calls == 0 or perf_counter() - start < MIN_VISIT_S:
+def _time(runtime: Runtime, feeds: Feeds, clock: Callable[[], float]) -> float:
+    calls, start = 0, clock()
+    while calls == 0 or clock() - start < MIN_VISIT_S:
         runtime.run(feeds)
         calls += 1
-    return (perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def _decided(lanes: list[_Lane]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from exporter.cpu_load import is_busy
 from exporter.formats import load_artifact
 from exporter.passes.decisions import RAISE_OPSET
 from exporter.passes.record import DecisionRecord
@@ -76,7 +77,7 @@ class Trial:
         predicted = self.rewriter.rewrite(replace(candidate, options=options))
         if None in (rewritten.stage, predicted.stage) or _actions(rewritten) == _actions(predicted):
             return rewritten
-        speed = self._compare(predicted.files[0], rewritten)
+        speed = self._compare(predicted.files[0], rewritten, processor_time=is_busy())
         if isinstance(speed, str) or speed.speedup >= 1:
             return rewritten
         self.notes.append(f"variants chosen by measuring each layer made the model slower ({speed}); predictions chose")
@@ -108,7 +109,7 @@ class Trial:
         self.speed, self.slower = speed, None if speed.faster else rewritten
         return speed.faster
 
-    def _compare(self, original: Path, rewritten: Rewritten) -> Speed | str:
+    def _compare(self, original: Path, rewritten: Rewritten, *, processor_time: bool = False) -> Speed | str:
         """Compare the speed of the staged model with that of another file; see `compare_speed`."""
         from exporter.workflows.verify_file import draw_feeds
 
@@ -120,6 +121,7 @@ class Trial:
                 lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request)),
                 weight_bytes(rewritten.passes.model),
                 rewriter.progress,
+                processor_time=processor_time,
             )
 
 

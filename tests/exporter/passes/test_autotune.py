@@ -57,14 +57,13 @@ def test_on_a_busy_machine_the_time_of_one_thread_is_measured_and_not_cached(
         return {"direct": 7.0}
 
     monkeypatch.setattr(autotune, "_measure", measure)
-    monkeypatch.setattr(autotune, "available_cpus", lambda: 4)
-    for cores, busy in ((0.81, True), (0.8, False)):
-        monkeypatch.setattr(autotune, "background_load_now", lambda cores=cores: cores)
-        found = autotune.Measurements(tmp_path / str(cores))
+    for busy in (True, False):
+        monkeypatch.setattr(autotune, "is_busy", lambda busy=busy: busy)
+        found = autotune.Measurements(tmp_path / str(busy))
         assert autotune.measure({"direct": chain(1)}, FEEDS, cache=found) == {"direct": 7.0}
-        assert (asked.pop(), found.busy, (tmp_path / str(cores)).exists()) == (busy, busy, not busy)
+        assert (asked.pop(), found.busy, (tmp_path / str(busy)).exists()) == (busy, busy, not busy)
         autotune.measure({"direct": chain(1)}, FEEDS, cache=found)  # an equal layer of the same run
-        assert (asked, (tmp_path / str(cores)).exists()) == ([], not busy)
+        assert (asked, (tmp_path / str(busy)).exists()) == ([], not busy)
 
 
 def test_processor_time_is_that_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +73,8 @@ def test_processor_time_is_that_of_one_thread(monkeypatch: pytest.MonkeyPatch) -
         autotune, "open_session", lambda model, threads: opened.append(threads) or plain(model, threads)
     )
     monkeypatch.setattr(autotune, "time_interleaved", lambda runs, _o, _p, clock: {name: [3.0, 2.0] for name in runs})
-    for cores, threads in ((1e3, 1), (0.0, 0)):
-        monkeypatch.setattr(autotune, "background_load_now", lambda cores=cores: cores)
+    for busy, threads in ((True, 1), (False, 0)):
+        monkeypatch.setattr(autotune, "is_busy", lambda busy=busy: busy)
         assert autotune.measure({"direct": chain(1)}, FEEDS) == {"direct": 2000.0}  # the least
         assert opened.pop() == threads
 

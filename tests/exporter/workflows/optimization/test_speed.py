@@ -1,5 +1,6 @@
 """Which of two models is faster, by running both."""
 
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import onnx
 import pytest
 from helpers.graphs import graph, node, normal
 
+from exporter.engines import RuntimeOptions
+from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
+from exporter.workflows.optimization import speed as speed_module
 from exporter.workflows.optimization.speed import LARGE_BYTES, Speed, compare_speed
 from models.specs import Signature
 
@@ -36,6 +40,25 @@ def test_the_model_with_less_to_compute_is_faster(weight_bytes: int, tmp_path: P
     slower = compare_speed(short, long, feeds, weight_bytes)
     assert isinstance(slower, Speed)
     assert not slower.faster
+
+
+@pytest.mark.parametrize("weight_bytes", [0, LARGE_BYTES + 1], ids=["side by side", "one at a time"])
+def test_processor_time_is_that_of_one_thread(
+    weight_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, ticks = list[int | None](), count()
+
+    def open_with(path: Path, options: RuntimeOptions) -> OnnxRuntime:
+        threads.append(options.threads)
+        return OnnxRuntime(path, options)
+
+    monkeypatch.setattr(speed_module, "OnnxRuntime", open_with)
+    monkeypatch.setattr(speed_module, "thread_time", lambda: next(ticks))
+    short, long = chain(1, tmp_path / "short.onnx"), chain(12, tmp_path / "long.onnx")
+    found = compare_speed(long, short, feeds, weight_bytes, processor_time=True)
+    assert isinstance(found, Speed)
+    assert found.speedup == 1  # by the clock, on which every call takes the same
+    assert set(threads) == {1}
 
 
 def test_an_original_that_cannot_be_run_is_a_reason_and_a_rewritten_model_an_error(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 def speeds(monkeypatch: pytest.MonkeyPatch, *found: Speed) -> list[Speed]:
     left = list(found)
-    monkeypatch.setattr(trial, "compare_speed", lambda *_: left.pop(0))
+    monkeypatch.setattr(trial, "compare_speed", lambda *_, **__: left.pop(0))
     return left
 
 
@@ -50,7 +50,7 @@ def test_what_is_faster_is_kept(model: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_cannot_be_measured_is_kept_and_said(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "compare_speed", lambda *_: "no input can be drawn")
+    monkeypatch.setattr(trial, "compare_speed", lambda *_, **__: "no input can be drawn")
     done = optimize(OptimizeRequest(model, verify=False))
     assert done.modified
     assert done.speed is None
@@ -99,6 +99,22 @@ def test_measured_variants_are_kept_only_where_the_whole_model_is_as_fast_as_wit
     assert (done.decisions == plain.decisions) is not measured
     again = optimize(replace(asked, output=model.parent / "again.onnx", decisions=done.path))
     assert again.path.read_bytes() == done.path.read_bytes()
+
+
+def test_on_a_busy_machine_whole_models_with_variants_are_compared_by_processor_time(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def compare(*_: object, processor_time: bool) -> Speed:
+        asked.append(processor_time)
+        return FAST
+
+    monkeypatch.setattr(trial, "compare_speed", compare)
+    monkeypatch.setattr(trial, "is_busy", lambda: True)
+    monkeypatch.setattr(autotune, "_measure", lambda variants, *_: {name: 99.0 - len(name) for name in variants})
+    optimize(OptimizeRequest(model, optimize=OptimizeOptions("cpu", autotune=True), verify=False))
+    assert asked == [True, False]  # with the original, by the time that passes
 
 
 def test_variants_that_both_measuring_and_predicting_choose_are_not_compared(
