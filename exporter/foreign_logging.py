@@ -1,4 +1,4 @@
-"""Suppresses log messages, warnings, progress and usage reports of other libraries."""
+"""Imports optional libraries; suppresses log messages, warnings, progress and usage reports of other libraries."""
 
 import contextlib
 import io
@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Generator, Iterable
 from importlib import import_module
 from typing import Any
+
+from exporter.errors import UnavailableError
+from models.errors import install_command
 
 NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "matplotlib", "nncf")
 """Loggers that report progress, deprecations and optional packages that are missing."""
@@ -61,6 +64,26 @@ def import_openvino() -> Any:
     """Return the module `openvino`, untyped: an optional package, whose stubs are incomplete.
 
     Its first import sends an event, and decides for the process whether later ones are sent: here none is.
+
+    Raises:
+        UnavailableError: see `import_library`.
     """
     with silence_openvino_tools():
-        return import_module("openvino")
+        return import_library("openvino", "OpenVINO", "openvino")
+
+
+def import_library(module: str, name: str, extra: str) -> Any:
+    """Return a module of an optional library, untyped.
+
+    Args:
+        module: the module.
+        name: the library's name in messages.
+        extra: the extra that installs it.
+
+    Raises:
+        UnavailableError: it is not installed, or what it needs does not load.
+    """
+    try:
+        return import_module(module)
+    except (ImportError, OSError) as error:
+        raise UnavailableError(f"{name} cannot be imported ({error}); {install_command(extra)}") from error

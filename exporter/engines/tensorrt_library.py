@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import UnavailableError
+from exporter.foreign_logging import import_library
 from exporter.types import Device
-from models.errors import install_command
 
 LIBRARY = "tensorrt"
 """The module, and its name among a manifest's versions."""
@@ -51,10 +50,7 @@ def library() -> Any:
     Raises:
         UnavailableError: it is not installed, or its libraries do not load.
     """
-    try:
-        return import_module(LIBRARY)
-    except (ImportError, OSError) as error:
-        raise UnavailableError(f"TensorRT cannot be imported ({error}); {install_command(LIBRARY)}") from error
+    return import_library(LIBRARY, "TensorRT", LIBRARY)
 
 
 def require_device(device: Device) -> None:

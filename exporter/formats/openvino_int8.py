@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, Opti
 from exporter.artifacts.store import staging
 from exporter.engines import RuntimeOptions, find_engine
 from exporter.errors import UsageError
-from exporter.foreign_logging import silence_openvino_tools
+from exporter.foreign_logging import import_library, silence_openvino_tools
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx_graph import NetworkGraph, make_graph
@@ -95,8 +94,11 @@ class Quantizer:
     def __call__(self, method: Method, raised: frozenset[str] = frozenset()) -> Any:
         """Return an `openvino.Model` with every layer in int8 but those in `raised`."""
         with silence_openvino_tools():
-            nncf, parameters = import_module("nncf"), import_module("nncf.quantization.advanced_parameters")
-            ranges = import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet
+            nncf, parameters, estimators = (
+                import_library(f"nncf{module}", "NNCF", "int8")
+                for module in ("", ".quantization.advanced_parameters", ".quantization.range_estimator")
+            )
+            ranges = estimators.RangeEstimatorParametersSet
         with silence_openvino_tools():  # importing NNCF sets its logger's level
             return nncf.quantize(
                 self.model,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.run import python
 
-from exporter.foreign_logging import silence_openvino_tools, suppress_foreign_logging
+from exporter.errors import UnavailableError
+from exporter.foreign_logging import import_openvino, silence_openvino_tools, suppress_foreign_logging
 
 
 def test_messages_and_warnings_are_suppressed_inside_and_back_after(caplog: pytest.LogCaptureFixture) -> None:
@@ -47,6 +48,18 @@ def test_tools_of_openvino_neither_print_nor_send(
     with pytest.raises(ZeroDivisionError), silence_openvino_tools():
         raise ZeroDivisionError
     assert os.environ["CI"] == "1"
+
+
+@pytest.mark.parametrize("error", ["ImportError('libtbb.so.12')", "OSError('libtbb.so.12')"])
+def test_a_library_that_is_installed_and_does_not_load_is_missing(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openvino.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    with pytest.raises(UnavailableError, match=r"OpenVINO cannot be imported \(libtbb.so.12\); pip install") as caught:
+        import_openvino()
+    assert caught.value.exit_code == 4
 
 
 def test_openvino_sends_no_usage_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
