@@ -30,6 +30,8 @@ from helpers.fake_tensorrt_types import (
     ParserError,
     TensorIOMode,
     nptype,
+    round_to_tf32,
+    stated_shape,
 )
 
 __all__ = [
@@ -162,7 +164,9 @@ class Builder:
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None:
         (profile,) = config.profiles or (IOptimizationProfile(),)
-        dynamic = [value.name for value in onnx.load_from_string(network.model).graph.input if -1 in _shape(value)]
+        dynamic = [
+            value.name for value in onnx.load_from_string(network.model).graph.input if -1 in stated_shape(value)
+        ]
         if missing := set(dynamic) - set(profile.shapes):
             self._logger.log(ILogger.Severity.ERROR, f"Network has dynamic inputs {missing}, but no profile")
             return None
@@ -225,7 +229,7 @@ class ICudaEngine:
         return DataType(onnx.helper.tensor_dtype_to_np_dtype(elements).name)
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return _shape(self._tensors[name])
+        return stated_shape(self._tensors[name])
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         return [tuple(shape) for shape in self._facts["profile"].get(name, [self.get_tensor_shape(name)] * 3)]
@@ -263,7 +267,7 @@ class IExecutionContext:
             for name, shape in self._shapes.items()
         }
         if self._tf32:
-            feeds = {name: _tf32(values) for name, values in feeds.items()}
+            feeds = {name: round_to_tf32(values) for name, values in feeds.items()}
         for output, values in zip(self._session.get_outputs(), self._session.run(None, feeds), strict=True):
             content = np.asarray(values)
             assert content.shape == self.get_tensor_shape(output.name)
@@ -275,15 +279,6 @@ class IExecutionContext:
 
     def _nbytes(self, name: str) -> int:
         return int(np.prod(self._shapes[name])) * self._dtype(name).itemsize
-
-
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim)
-
-
-def _tf32(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return float32 numbers with 10 bits of mantissa instead of 23."""
-    return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32) if values.dtype == np.float32 else values
 
 
 class _Stream:

@@ -1,6 +1,7 @@
 """Enumerations and plain objects of the stand-in for `tensorrt`; see `helpers.fake_tensorrt`."""
 
 import enum
+from typing import Any
 
 import numpy as np
 import onnx
@@ -90,3 +91,12 @@ class ParserError:
 
     def node_operator(self) -> str:
         return self._node.op_type
+
+
+def stated_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim)
+
+
+def round_to_tf32(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return float32 numbers with 10 bits of mantissa instead of 23."""
+    return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32) if values.dtype == np.float32 else values
