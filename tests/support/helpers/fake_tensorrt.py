@@ -19,6 +19,7 @@ import pytest
 
 from exporter.engines import cuda_device
 from helpers.fake_tensorrt_types import (
+    STREAM,
     BuilderFlag,
     DataType,
     IHostMemory,
@@ -28,6 +29,7 @@ from helpers.fake_tensorrt_types import (
     ITimingCache,
     NetworkDefinitionCreationFlag,
     ParserError,
+    Stream,
     TensorIOMode,
     nptype,
     round_to_tf32,
@@ -59,8 +61,6 @@ __all__ = [
 __version__ = "11.4.0.106"
 
 MAGIC = b"ftrt"
-STREAM = 7
-"""The handle of the only stream."""
 
 
 @dataclass
@@ -281,13 +281,6 @@ class IExecutionContext:
         return int(np.prod(self._shapes[name])) * self._dtype(name).itemsize
 
 
-class _Stream:
-    cuda_stream = STREAM
-
-    def synchronize(self) -> None:
-        pass
-
-
 def install(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Have `import tensorrt` find the stand-in, and adapters a GPU, whose memory is the host's; return the machine."""
     machine = Machine()
@@ -297,5 +290,5 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(cuda_device, "is_available", lambda: machine.gpu)
     monkeypatch.setattr(cuda_device, "get_name", lambda: machine.gpu)
     monkeypatch.setattr(cuda_device, "get_capability", lambda: machine.capability)
-    monkeypatch.setattr(cuda_device, "new_stream", _Stream)
+    monkeypatch.setattr(cuda_device, "new_stream", Stream)
     return machine

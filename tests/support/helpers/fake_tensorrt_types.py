@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+STREAM = 7
+"""The handle of the only stream."""
+
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 0
@@ -100,3 +103,10 @@ def stated_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 def round_to_tf32(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return float32 numbers with 10 bits of mantissa instead of 23."""
     return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32) if values.dtype == np.float32 else values
+
+
+class Stream:
+    cuda_stream = STREAM
+
+    def synchronize(self) -> None:
+        pass
