@@ -159,7 +159,7 @@ def _odd_names(folder: Path) -> None:
 def _sparse(name: str) -> Callable[[Path], object]:
     def make(folder: Path) -> None:
         (folder / name).touch()
-        os.truncate(folder / name, 1 << 32)
+        os.truncate(folder / name, 1 << 30)
 
     return make
 

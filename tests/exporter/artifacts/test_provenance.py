@@ -13,9 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.exported import NARROW
+from helpers.manifests import MANIFEST
 from helpers.run import Done, call
 
 from exporter.artifacts.files import sha256_file
+from exporter.artifacts.loading import LoadedArtifact
+from exporter.artifacts.manifest_fields import PRECISION
+from exporter.artifacts.provenance import is_manifest_recorded, record_manifest
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.formats import load_artifact
 from exporter.load_checks import LoadChecks
@@ -271,3 +275,19 @@ def test_what_optimize_writes_is_signed_anew(signed: ExportResult, keys: Path, t
     assert load_artifact(result).provenance == "not signed"  # the signature was of another manifest
     result = optimize(replace(request, sign=SigningKey.read(keys / "other.key"))).path
     assert load_artifact(result, LoadChecks(verify_keys=(keys / "other.pub",))).manifest is not None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_manifest_that_states_an_accuracy_is_known_as_written_here(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C3D_EXPORT_STATE", str(tmp_path))
+    manifest = replace(MANIFEST, options={**MANIFEST.options, PRECISION: precision})
+    text = manifest.to_json().encode()
+    assert not is_manifest_recorded(text)
+    assert not is_manifest_recorded(None)
+    record_manifest(manifest)
+    assert is_manifest_recorded(text) == (precision == "bf16")
+    assert not is_manifest_recorded(text + b" ")
+    assert not is_manifest_recorded(None)
+    assert not LoadedArtifact(Path("m.onnx"), "onnx", manifest, ()).is_believed
