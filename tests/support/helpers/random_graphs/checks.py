@@ -24,8 +24,8 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 2e-2
 CLEAR_FAULT, CLEAR_HALF_FAULT, CLEAR_INT8_FAULT = 2e-3, 5e-2, 1.0
 """The smallest difference, relative to the largest number of an output, that a check must see. A file with parts in
 int8 is compared by its signal-to-noise ratio, of which 15 dB pass."""
-MIN_SCALE = 1e-2
-"""Smaller outputs are taken for this large: they are what is left of larger numbers."""
+MIN_SCALE, MIN_COARSE_SCALE = 1e-2, 0.1
+"""Smaller outputs are taken for this large: they are what is left of larger numbers, perhaps in float16."""
 BATCHES = 2, 5, 0
 NO_EVIDENCE = "no input gives a meaningful budget", "only constant inputs give a meaningful comparison"
 """Notes of reports that fail because float32 itself is too inaccurate to show anything."""
@@ -158,13 +158,14 @@ def compare(before: list[Array] | str, after: list[Array] | str, tolerance: floa
         return None
     if isinstance(after, str):
         return "onnxruntime refuses it", after
+    scale = MIN_SCALE if tolerance < HALF_TOLERANCE else MIN_COARSE_SCALE
     for number, (a, b) in enumerate(zip(before, after, strict=True)):
         if a.shape != b.shape or a.dtype != b.dtype:
             return "another shape or dtype", f"output {number}: {a.shape} {a.dtype}, {b.shape} {b.dtype}"
         if not a.size:
             continue
         wide, other = a.astype(np.float64), b.astype(np.float64)
-        error = float(np.abs(wide - other).max()) / max(float(np.abs(wide).max()), MIN_SCALE)
+        error = float(np.abs(wide - other).max()) / max(float(np.abs(wide).max()), scale)
         if not error <= tolerance:
             return "other values", f"output {number}: {error:.2g} of the largest"
     return None

@@ -62,7 +62,7 @@ class RandomGraph:
         return int(self.rng.integers(low, high + 1))
 
     def value(self, suits: Callable[[Array], bool] = lambda _: True, dtype: str | None = None) -> str:
-        """Return a computed value or input of a dtype (`self.dtype` by default) that suits, rather a late one.
+        """Return a computed value or input of a dtype (`self.dtype` by default) that suits and has axes, rather a late one.
 
         Raises:
             NotApplicableError: there is none.
@@ -70,7 +70,7 @@ class RandomGraph:
         found = [
             name
             for name, (sample, _) in self.values.items()
-            if name not in self.constants and sample.dtype == (dtype or self.dtype) and suits(sample)
+            if name not in self.constants and sample.dtype == (dtype or self.dtype) and sample.ndim and suits(sample)
         ]
         if not found:
             raise NotApplicableError("no value suits")
