@@ -24,15 +24,20 @@ def direct_ms(match: Conv2dMatch) -> float:
 
 
 def conv2d_ms(match: Conv2dMatch) -> float:
-    """Return the predicted time in 2-D: selected frames, the blocked layout and back, and Transposes that are left."""
+    """Return the predicted time in 2-D: selected frames, the blocked layout and back, and Transposes that are left.
+
+    The blocked layout fills channels up to whole vectors, of the input where it has at least one.
+    """
     source, volume, pooled = _numbers(match)
     taps = match.channels * prod(match.conv.kernel)
     frames = match.convolved[0] * match.conv.kernel[0]
     images = match.channels * frames * prod(match.size[1:])
     moved, selected = images + volume + match.outputs * taps, 0.0
+    inputs = match.channels * match.conv.kernel[0]
+    filled = (_fill(inputs) / inputs if inputs >= VECTOR else 1.0) * _fill(match.outputs) / match.outputs
     if match.selects:
         selected = milliseconds(2 * images * match.size[0], source + images)
-    if match.channels * match.conv.kernel[0] >= VECTOR:
+    if inputs >= VECTOR:
         moved += 2 * images
     left = match.outputs * match.convolved[0] * prod(match.pooled[1:])  # of the blocked layout
     if match.pool is not None:
@@ -43,7 +48,12 @@ def conv2d_ms(match: Conv2dMatch) -> float:
     else:
         moved += 2 * pooled * (not match.wanted_frames_first)
     moved += 2 * source * (not match.given_frames_first)
-    return OVERHEAD_MS + selected + milliseconds(2 * volume * taps, moved, BLOCKED * FLOPS)
+    return OVERHEAD_MS + selected + milliseconds(2 * volume * taps * filled, moved, BLOCKED * FLOPS)
+
+
+def _fill(channels: int) -> int:
+    """Return channels with those that fill the last vector."""
+    return -(-channels // VECTOR) * VECTOR
 
 
 def _numbers(match: Conv2dMatch) -> tuple[int, int, int]:

@@ -112,6 +112,15 @@ def test_anything_else_stays(model: onnx.ModelProto) -> None:
     assert not rewrite(Conv3dAsConv2d(), model).modified
 
 
+@pytest.mark.parametrize(("channels", "in_2d"), [(12, False), (16, True), (24, False), (32, True)])
+def test_channels_that_do_not_fill_the_blocked_layout_stay(channels: int, in_2d: bool) -> None:
+    """The blocked layout computes 16 channels where there are 12, and 48 of the 36 that the frames give."""
+    conv = node("Conv", "x w", "y", pads=[1] * 6)
+    held = {"w": normal(channels, channels, 3, 3, 3)}
+    model = graph([conv], {"x": ("n", channels, 16, 16, 16)}, {"y": ("n", *"abcd")}, held)
+    assert rewrite(Conv3dAsConv2d(), model).modified == in_2d
+
+
 def wide(*nodes: onnx.NodeProto, shape: tuple[int | str, ...]) -> Conv2dMatch:
     """A strided convolution of 64 channels, as a stage of a residual network begins with, between other nodes."""
     conv = node("Conv", "a w", "c", pads=[1] * 6, strides=[2] * 3)
