@@ -81,7 +81,8 @@ def compare_discrete(
 
     An element passes if it equals the float64 reference or the float32 baseline there, or if it is a near tie. Where
     float64 and float32 have different shapes (the number of rows depends on the data), one of the two must be met
-    exactly. Below float32 no single element decides, but the fraction of equal ones over all inputs (see `evaluate`).
+    exactly. Below float32 the fraction of equal elements over all inputs decides too (see `evaluate`), and alone where
+    they are not followed to float values.
 
     Args:
         name: the input's name.
@@ -108,7 +109,8 @@ def compare_discrete(
     ]
     worst = max(counts, key=lambda count: (count.budget_used, count.differing))
     approximate = tolerance.min_top1 is not None
-    passed = approximate or not any(count.rejected for count in counts)
+    followed = all(found is not None for found in ties)
+    passed = (approximate and not followed) or not any(count.rejected for count in counts)
     used = worst.fraction(worst.differing) if approximate else worst.budget_used
     budget = 1.0 if approximate else worst.fraction(worst.permitted)
     return _row(name, output, rows, worst, budget, used, passed=passed)

@@ -36,6 +36,10 @@ number of the output and as 1, and differ from each other by at most this part."
 PEAK_TO_RMS = 4.0
 """The largest of some hundred Gaussian errors, divided by their root mean square."""
 
+MAX_PEAK = 6.0
+"""The largest error of a single number, as a multiple of the root mean square of the noise that passes: one class's
+error disappears among hundreds. Of a number above the signal's root mean square it is relative to that number."""
+
 ROUNDING_FACTOR = 6.0
 """The largest error that stored weights may make, as a multiple of the root mean square of what rounding them makes,
 where that is largest: up to 4.9 was measured (docs/reference/parity.md)."""
@@ -157,9 +161,18 @@ class SnrTolerance(Tolerance):
         return np.full(float64.shape, PEAK_TO_RMS * signal * 10 ** (-self.min_snr_db / 20))
 
     def measure(self, values: NDArray[Any], float32: NDArray[Any], float64: NDArray[Any]) -> tuple[float, float]:
-        """See `Tolerance`; the root mean square error decides, and the allowed error is the peak of such noise."""
+        """See `Tolerance`; the root mean square error decides, and the allowed error is the peak of such noise.
+
+        No single number may be off by more than `MAX_PEAK` times that, but where noise may be as large as the signal.
+        """
         budget, noise = float(self.allowed(float32, float64)[0]), PEAK_TO_RMS * rms(values - float64)
-        return budget, noise / budget if budget > 0 else (np.inf if noise else 0.0)
+        if budget <= 0:
+            return budget, np.inf if noise else 0.0
+        if self.min_snr_db <= 0:
+            return budget, noise / budget
+        signal = max(rms(float64), self.min_signal)
+        peaks = np.abs(values - float64) / np.maximum(np.abs(float64), signal)
+        return budget, max(noise / budget, float(peaks.max()) / (MAX_PEAK * 10 ** (-self.min_snr_db / 20)))
 
 
 SNR_TOLERANCES: dict[Precision, SnrTolerance] = {

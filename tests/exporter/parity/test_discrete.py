@@ -119,6 +119,13 @@ def test_below_float32_the_row_reports_and_the_share_over_all_inputs_decides() -
     assert (row.passed, row.equal, row.budget_used) == (True, 0.875, 0.125)
 
 
+def test_below_float32_a_label_that_is_followed_must_be_a_near_tie_too() -> None:
+    """The largest noise that passes decides which are; a wrong label in a thousand passed."""
+    for value, passed in ((7, True), (8, False)):
+        row = check(changed(2, value), ties=Ties({2: 7}), tolerance=SNR_TOLERANCES["float16"])
+        assert (row.passed, row.equal) == (passed, 0.875)
+
+
 @pytest.mark.parametrize(("value", "passed"), [(2.0, True), (2.0 + 1e-6, True), (2.01, False), (np.nan, False)])
 def test_decided_floats_are_equal_up_to_rounding(value: float, passed: bool) -> None:
     floats = np.array([1.0, 2.0, np.inf])

@@ -74,6 +74,27 @@ def test_a_single_number_has_a_ratio_of_its_own() -> None:
         assert compare("x", "y", np.array([[value]]), expected, SNR_TOLERANCES["int8"]).passed is passed
 
 
+def test_one_class_among_hundreds_has_a_largest_error_of_its_own() -> None:
+    """28 dB are noise of 0.04 of the signal: 0.24 for a single number. In the mean of 400, 0.8 would not be seen."""
+    exact = np.random.default_rng(0).choice([-1.0, 1.0], (1, 400))
+    expected = Expected(exact, exact.astype(np.float32))
+    for error, passed in ((0.23, True), (0.25, False)):
+        values = exact + np.where(np.arange(400) == 7, error, 0)
+        row = compare("x", "logits", values, expected, SNR_TOLERANCES["bfloat16"])
+        assert row.snr_db > 28
+        assert row.passed is passed
+
+
+def test_noise_of_the_largest_size_that_passes_has_no_such_errors() -> None:
+    rng = np.random.default_rng(0)
+    exact = rng.standard_t(3, (1, 100_000))  # the largest numbers are a hundred times the others
+    noise = rng.standard_normal(exact.shape)
+    noise *= np.sqrt(np.square(exact).mean()) * 10 ** (-28.1 / 20)
+    expected = Expected(exact, exact.astype(np.float32), ranked=False)
+    for values in (exact + noise, exact * (1 + 10 ** (-28.1 / 20))):
+        assert compare("x", "features", values, expected, SNR_TOLERANCES["bfloat16"]).passed
+
+
 def test_the_tolerance_is_selected_by_options_and_precision() -> None:
     assert select_tolerance("float32", ParityOptions(), "PyTorch float32") == Float32RelativeTolerance(
         "PyTorch float32"
