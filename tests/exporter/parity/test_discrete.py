@@ -132,6 +132,21 @@ def test_decided_floats_are_equal_up_to_rounding(value: float, passed: bool) -> 
     assert check(np.array([1.0, value, np.inf], np.float32), floats).passed is passed
 
 
+def test_a_float_that_the_reference_has_too_needs_no_decision() -> None:
+    """It is neither the baseline's nor, to the last bit, the reference's; the decisions permit the reference's only."""
+    floats, float32 = np.array([1.0, 2.0, np.inf]), np.array([1.0, 2.5, np.inf], np.float32)
+    values = np.array([1.0, 2.0 + 1e-6, np.inf], np.float32)
+    assert check(values, floats, float32, Ties({1: 2})).passed
+
+
+def test_a_small_float_beside_large_ones_is_what_the_decisions_permit_where_they_are_known() -> None:
+    """Its error is within the rounding of the largest one; decisions that do not permit the reference are not known."""
+    floats, values = np.array([1.0, 1e7]), np.array([1.001, 1e7], np.float32)
+    assert check(values, floats).passed
+    assert check(values, floats, ties=Ties({})).passed
+    assert not check(values, floats, ties=Ties({0: 1})).passed
+
+
 def test_strings_are_compared(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     paths = [
