@@ -21,7 +21,7 @@ from exporter.types import ParityOptions
 from models.builder import build
 from models.config import INPUT_NAME, C3DConfig
 from models.options import BuildOptions
-from models.preprocessing import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN
 
 TYPES = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "zeros", "constant", "pixels", "video")
 SAMPLES = 12

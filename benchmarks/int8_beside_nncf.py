@@ -30,7 +30,8 @@ from measure import machine
 from numpy.typing import NDArray
 
 from exporter.calibration_clips import CalibrationClips
-from exporter.engines import Runtime, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import Runtime
 from exporter.foreign_logging import import_openvino, silence_openvino_tools
 from exporter.formats import load_artifact, runtime_options
 from exporter.formats.held_out import HeldOut, snr_db

@@ -34,7 +34,7 @@ from exporter.types import TARGETS, OptimizeOptions, Target
 from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel
-from models.preprocessing import find_profile
+from models.preprocessing.files import find_profile
 from models.preprocessing.network import with_preprocessing
 
 THREADS = 2

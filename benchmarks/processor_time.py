@@ -23,7 +23,8 @@ import onnxruntime as ort
 from measure import machine
 from numpy.typing import NDArray
 
-from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.formats import load_artifact, runtime_options
 
 Clips = NDArray[np.float32]

@@ -29,7 +29,7 @@ from exporter.parity.inputs import make_video_inputs
 from exporter.types import ParityOptions
 from models.builder import build
 from models.config import INPUT_NAME, C3DConfig
-from models.preprocessing import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN
 
 NAMES = ("eager", *VARIANTS, OPTIMIZE_FOR_INFERENCE)
 INPUT_TYPES, DRAWS = ("random", "video", "impulse"), 4

@@ -35,7 +35,7 @@ from models.builder import build
 from models.c3d import C3D
 from models.checkpoints.metadata import CONVENTIONS_KEY, Conventions
 from models.options import BuildOptions
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 
 CHECKPOINT = "motion.safetensors"
 BASE_CHANNELS = 8

@@ -25,7 +25,8 @@ from motion_clips import CLASSES, DIRECTIONS, SPEEDS
 from numpy.typing import NDArray
 from train_motion import CHECKPOINT
 
-from exporter.engines import RuntimeOptions, find_verifying_engine
+from exporter.engines import find_verifying_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import C3DExportError, UsageError
 from exporter.formats import FORMATS, load_artifact, runtime_options

@@ -49,13 +49,13 @@ from .fault_injection.results import (
     SelfTestOptions,
     SelfTestReport,
 )
-from .inference.features.results import (
+from .inference.features.types import (
+    FeatureFiles,
+    FeatureRequest,
+    FeatureRow,
     FeaturesResult,
     VideoFeatureFiles,
     VideoFeatures,
-)
-from .inference.features.types import (
-    FeatureRow,
 )
 from .inference.predict_request import (
     PredictRequest,
@@ -153,8 +153,6 @@ from .workflows.export import (
     export,
 )
 from .workflows.features import (
-    FeatureFiles,
-    FeatureRequest,
     FeatureRun,
     features,
     open_features,

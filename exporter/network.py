@@ -3,7 +3,7 @@
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
 from models.options import BuildOptions, WeightSelection
-from models.preprocessing import MeanFile, Preprocessing
+from models.preprocessing.recipe import MeanFile, Preprocessing
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec
 
 __all__ = [

@@ -13,8 +13,9 @@ from torch import nn
 from models.architectures import parse_settings
 from models.built_model import BuiltModel, Setting
 from models.c3d import C3D, all_outputs, fold_batch_norm, from_config
-from models.checkpoints import Checkpoint, load_into, read_checkpoint
+from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from models.checkpoints.info import CheckpointInfo
+from models.checkpoints.loading import load_into
 from models.class_names import ClassNames, check_class_count, load_class_names, suggest_labels
 from models.config import ARCHITECTURE, OUTPUTS, C3DConfig
 from models.errors import BadInputError, UsageError, count, join_limited
@@ -22,8 +23,9 @@ from models.options import BuildOptions, WeightSelection
 from models.paths import require_file
 from models.planning import Plan, fit_preprocessing, plan, profile_frame_size, random_config
 from models.pooling import format_size
-from models.preprocessing import NOT_KNOWN, PROFILES, UNKNOWN, Preprocessing
 from models.preprocessing.files import find_profile
+from models.preprocessing.profiles import NOT_KNOWN, PROFILES, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.preprocessing.selection import NO_PROFILE, UNKNOWN_PROFILE, ChosenProfile, choose_profile
 from models.progress import Progress, no_progress
 

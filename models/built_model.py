@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from models.checkpoints.info import CheckpointInfo
-    from models.preprocessing import Preprocessing
+    from models.preprocessing.recipe import Preprocessing
 
 Setting = int | str | bool
 

@@ -102,7 +102,7 @@ class C3D(nn.Module):
         self.wrong_shape = f"a clip batch must be (N, {sizes}) = (batch, channel, time, height, width); got "
         initialize_weights(self)
         if pretrained is not False:
-            from models.checkpoints import load_into
+            from models.checkpoints.loading import load_into
 
             load_into(self, Path(pretrained))
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from models.pooling import POOLED_CONVOLUTIONS, Pool, Pool5, Sizes, Variant, format_size, make_pools
+from models.pooling import POOLED_CONVOLUTIONS, Pool, Pool5, Sizes, Variant, format_size, make_conv_hints, make_pools
 from models.specs import ConvHint, OutputSpec, Signature, TensorSpec, make_signature
-from models.tiling import make_conv_hints
 
 ARCHITECTURE = "C3D"
 

@@ -9,10 +9,11 @@ from models.config import CLIP_SHAPE, DEFAULT_CLASSES, FEATURE_DIM, C3DConfig
 from models.errors import CheckpointError, UsageError
 from models.geometry import Stated, infer_config, name_size, resize_config
 from models.options import BuildOptions
-from models.preprocessing import COLOURS, UNKNOWN, Preprocessing
+from models.preprocessing.profiles import UNKNOWN
+from models.preprocessing.recipe import COLOURS, Preprocessing
 
 if TYPE_CHECKING:
-    from models.checkpoints import Checkpoint
+    from models.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ def fit_preprocessing(config: C3DConfig, checkpoint: Checkpoint | None = None) -
 def profile_frame_size(checkpoint: Checkpoint | None = None) -> tuple[int, int]:
     """Return the (height, width) of the frames that a profile is for: a checkpoint's, or one chosen by name."""
     # a file that states its profile states it for the size of its own clips
-    own = checkpoint.input_size if checkpoint is not None and checkpoint.raw.preprocessing is not None else None
+    own = (
+        checkpoint.input_size
+        if checkpoint is not None and checkpoint.raw.conventions.preprocessing is not None
+        else None
+    )
     *_, height, width = own or CLIP_SHAPE
     return height, width

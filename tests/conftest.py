@@ -30,7 +30,7 @@ from exporter.types import QUICK, ParityOptions
 from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel
-from models.preprocessing import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN
 
 DEFAULT_MARKERS = "not heavy and not cluster and not cuda and not browser"
 """As in pyproject.toml."""

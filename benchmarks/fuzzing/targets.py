@@ -45,7 +45,8 @@ def targets(folder: Path) -> dict[str, Target]:
 
 def _pickles() -> tuple[Target, ...]:
     from models.checkpoints.contents import flatten
-    from models.checkpoints.pickles import PickleError, read_pickle, read_pickles, read_torch_tar, read_torch_zip
+    from models.checkpoints.pickles.errors import PickleError
+    from models.checkpoints.pickles.reader import read_pickle, read_pickles, read_torch_tar, read_torch_zip
     from models.checkpoints.pickles.torch_tar import MEMBERS
 
     errors = (C3DExportError, PickleError)

@@ -13,7 +13,7 @@ from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.signing import SIGNED, ManifestSignature
 from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
 from models.checkpoints.info import CheckpointInfo
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature
 
 MANIFEST_VERSION = 2

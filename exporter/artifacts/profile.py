@@ -9,7 +9,8 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, BadInputError
 from models.built_model import BuiltModel
 from models.options import BuildOptions
-from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing.profiles import UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.preprocessing.selection import ChosenProfile, choose_profile, recorded_profile
 
 

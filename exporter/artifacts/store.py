@@ -15,7 +15,6 @@ from exporter.artifacts.publication import finish
 from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
-from models.file_names import find_name_fault
 from models.paths import make_folders
 from models.temporary import (
     LOCK_TIMEOUT_S,
@@ -30,6 +29,7 @@ from models.temporary import (
     remove_tree,
     temporary_name,
 )
+from models.text import find_name_fault
 
 MAX_NAME_BYTES = 200
 """Bytes of an artifact's name: file systems allow 255, suffixes and staging want some of them."""

@@ -12,10 +12,12 @@ from exporter.bench.inputs import Feeds, matching_names
 from exporter.bench.targets import THIS_PYTHON, BenchTarget
 from exporter.bench.types import BenchRequest, Skipped
 from exporter.bench.worker_client import child_environment
-from exporter.engines import Engine, RuntimeOptions, bench_engines
+from exporter.engines import Engine, bench_engines
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.mnn import convert
 from exporter.errors import C3DExportError, OutOfMemoryError, UsageError
-from exporter.formats import FORMATS, WriteRequest
+from exporter.formats import FORMATS
+from exporter.formats.base import WriteRequest
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.arrays import shape_fits
 from exporter.storage import translate_os_errors

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.bench.types import DEFAULT_BATCHES
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.dtypes import numpy_dtype

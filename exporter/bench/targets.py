@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from exporter.engines import Engine, RuntimeOptions
+from exporter.engines import Engine
+from exporter.engines.base import RuntimeOptions
 
 THIS_PYTHON = Path(sys.executable)
 """The interpreter that runs targets, unless the user names another for an engine."""

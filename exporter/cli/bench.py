@@ -9,6 +9,7 @@ from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
 from exporter.cli.options import (
     PATH,
+    check_output_files,
     given_input_options,
     json_options,
     limit_options,
@@ -120,10 +121,7 @@ def bench_command(
       c3d-export bench fast.onnx plain.onnx --threads 1,2 \\
           --shape input=1x3x224x224 --json
     """
-    from exporter.reports.html import require_page
-
-    if html is not None:
-        require_page(html, artifacts)
+    check_output_files({"--html": html}, artifacts)
 
     everything = options["everything"]
     check_given(context, everything=everything)

@@ -12,7 +12,7 @@ from exporter.bench.types import BenchRequest
 from exporter.cli.network_options import labels_option, network_options, take_build_options
 from exporter.cli.options import PATH, combine, parse_outputs, take
 from exporter.cli.precision_options import accuracy_options, take_precision_options
-from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.video_options import preprocess_options
 from exporter.types import FORMAT_NAMES, InputOptions
 from models.config import OUTPUTS
 

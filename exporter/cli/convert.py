@@ -7,9 +7,9 @@ import click
 
 from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, limit_options, parse_source
-from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.provenance_options import checkpoint_hash_option
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.video_options import preprocess_options
 from exporter.requests import ConvertRequest
 
 

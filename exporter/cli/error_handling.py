@@ -1,5 +1,7 @@
 """The one place where errors become a line on stderr and an exit code."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
@@ -17,8 +19,10 @@ from click.exceptions import NoArgsIsHelpError
 
 from exporter.cli.renamed import explain_renaming
 from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
+from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
+from exporter.isolation.supervisor import Outcome
 from exporter.isolation.worker import begin, finish
 from exporter.memory_errors import as_memory_error, release_frames, spare_address_space
 from models.text import shorten
@@ -204,3 +208,23 @@ def report_stop(number: int, more: str = "") -> None:
     line = one_line(f"stopped by {signal_name(number)}; no incomplete files are left{more}")
     with contextlib.suppress(OSError):
         os.write(stream.fileno(), f"{cursor}{line}\n".encode(errors="backslashreplace"))
+
+
+def report_outcome(outcome: Outcome) -> int:
+    """Finish or remove what the worker had staged, say how it ended unless it did, and return the exit code."""
+    if outcome.state.stages:
+        from exporter.artifacts.store import clean_up
+
+        clean_up(outcome.state.stages)
+    if outcome.reason == "ended":
+        return outcome.code
+    if sys.stderr.isatty() and outcome.reason != "signalled":
+        os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
+    if outcome.reason == "signalled":
+        report_stop(outcome.code)
+        return 128 + outcome.code
+    error = describe(outcome)
+    if error is None:
+        print_error(f"this is a bug in c3d-export: its process was ended by {how_it_ended(outcome)}{said(outcome)}")
+        return INTERNAL_ERROR
+    return report_error(as_memory_error(error, command_line()), as_json=outcome.state.as_json)

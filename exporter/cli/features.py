@@ -7,14 +7,15 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import choice_option, json_options, limit_options, parse_source
-from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,
     engine_options,
     parse_names,
+    runner_options,
     take_clip_options,
     take_inference_options,
+    take_ray_options,
 )
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
 from models.config import FEATURES_OUTPUT
@@ -94,9 +95,10 @@ def features_command(
       c3d-export features sports1m.caffemodel videos/ --format c3d --layer fc6,fc7
       c3d-export features artifacts/c3d.onnx videos/ --aggregate segments
     """
+    from exporter.inference.features.types import FeatureFiles, FeatureRequest
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.features import features_to_dict, print_end, print_head, print_video
-    from exporter.workflows.features import FeatureFiles, FeatureRequest, open_features
+    from exporter.workflows.features import open_features
 
     files = FeatureFiles(options.pop("output"), options.pop("format"), options.pop("overwrite"))
     request = FeatureRequest(

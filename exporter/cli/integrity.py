@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.error_handling import report_refused
-from exporter.cli.options import PATH, json_options, limit_options
+from exporter.cli.options import PATH, check_output_files, json_options, limit_options
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
 from exporter.errors import C3DExportError
@@ -42,7 +42,6 @@ def integrity_command(
       verify integrity artifacts/*.onnx --junit integrity.xml
     """
     from exporter.artifacts.files import manifest_path
-    from exporter.output_targets import check_output_file
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.integrity import integrity_to_dict, print_integrity, write_integrity_junit
     from exporter.reports.json_report import add_errors
@@ -51,8 +50,7 @@ def integrity_command(
 
     refused: list[C3DExportError] = []
     named = find_targets(artifacts, find_integrity_targets, refused.append)
-    if junit:
-        check_output_file(junit, "--junit", (*named, *map(manifest_path, named)))
+    check_output_files({"--junit": junit}, (*named, *map(manifest_path, named)))
     with progress_on_terminal() as progress:
         refuse = refused.append if len(named) + len(refused) > 1 else None
         reports = verify_integrity(named, progress=progress, refuse=refuse, **options)

@@ -30,7 +30,7 @@ def layouts_command(profiles: bool, profile: str | None, as_json: bool) -> None:
     from exporter.reports.console import show
     from exporter.reports.layouts import layouts_to_dict, print_layouts, print_profiles, profiles_to_dict
     from models.checkpoints.layouts import LAYOUTS
-    from models.preprocessing import find_profile, format_profile
+    from models.preprocessing.files import find_profile, format_profile
 
     if profile is not None:
         user_stdout().write(format_profile(find_profile(profile)))

@@ -11,7 +11,7 @@ import click
 from exporter import __version__
 from exporter.cli.bench import bench_command
 from exporter.cli.convert import convert_command
-from exporter.cli.error_handling import report_error, run
+from exporter.cli.error_handling import report_error, report_outcome, run
 from exporter.cli.features import features_command
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
@@ -30,13 +30,12 @@ from exporter.cli.options import (
 )
 from exporter.cli.precision_options import precision_options, take_precision_options
 from exporter.cli.predict import predict_command
-from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_option
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.sign import sign_command
-from exporter.cli.supervision import report_outcome
 from exporter.cli.triton import triton_command
 from exporter.cli.verify import verify
+from exporter.cli.video_options import preprocess_options
 from exporter.isolation import streams
 from exporter.isolation.supervisor import supervise
 from exporter.requests import ExportRequest

@@ -3,17 +3,15 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from exporter.cli.options import combine, parse_source, take
+from exporter.cli.options import Command, combine, parse_source, take
 from exporter.errors import BadInputError
 from models.class_names import CLASS_LISTS
 from models.options import BuildOptions, WeightSelection
 from models.pooling import POOL5_CONVENTIONS, VARIANTS
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 MAX_KEY_MAP_BYTES = 1 << 20
 

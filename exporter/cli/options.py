@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -191,6 +191,23 @@ def limit_options(estimate: str = "") -> Callable[[Command], Command]:
             "of a library]",
         ),
     )
+
+
+def check_output_files(files: Mapping[str, str | Path | None], inputs: Sequence[str | Path]) -> None:
+    """Check, before anything runs, that {option: file} can be written, and that a page's libraries are installed.
+
+    Raises:
+        OutputError: a file cannot be written.
+        UsageError: one is among the inputs, or two options name the same one.
+        UnavailableError: a library is missing.
+    """
+    from exporter.output_targets import check_distinct, check_output_file
+    from exporter.reports.html import require_page
+
+    for option, path in files.items():
+        if path is not None:
+            require_page(path, inputs) if option == "--html" else check_output_file(path, option, inputs)
+    check_distinct(files)
 
 
 def _number(text: str) -> int | float:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import json_options, limit_options, parse_source
-from exporter.cli.runner_options import runner_options, take_ray_options
+from exporter.cli.options import check_output_files, json_options, limit_options, parse_source
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,
     inference_options,
+    runner_options,
     take_clip_options,
     take_inference_options,
+    take_ray_options,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def predict_command(
     from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
     from exporter.workflows.predict import open_predict
 
-    _check_files(csv, html, (model, *videos))
+    check_output_files({"--csv": csv, "--html": html}, (model, *videos))
     request = PredictRequest(
         model,
         videos,
@@ -122,17 +122,6 @@ def predict_command(
         if written is not None and not as_json:
             stdout().print(f"wrote    {escape(str(written))}")
     context.exit(result.exit_code)
-
-
-def _check_files(csv: str | Path | None, html: str | Path | None, inputs: Sequence[str | Path]) -> None:
-    from exporter.output_targets import check_distinct, check_output_file
-    from exporter.reports.html import require_page
-
-    if csv is not None:
-        check_output_file(csv, "--csv", inputs)
-    if html is not None:
-        require_page(html, inputs)
-    check_distinct({"--csv": csv, "--html": html})
 
 
 def _write_files(result: PredictResult, csv: str | Path | None, html: str | Path | None) -> None:

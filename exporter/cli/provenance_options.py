@@ -7,16 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.options import PATH, combine
+from exporter.cli.options import PATH, Command, combine
 
 if TYPE_CHECKING:
     from exporter.signing import SigningKey
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 PASSPHRASE = "C3D_EXPORT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 """The environment variable with the passphrase of an encrypted key."""

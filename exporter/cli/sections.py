@@ -70,7 +70,7 @@ class LibraryOutputContext(click.Context):
             return super().invoke(callback, *args, **kwargs)
 
 
-class SectionedCommand(click.Command):
+class _Sectioned(click.Command):
     """A command whose `--help` lists its options by `SECTIONS`.
 
     Args:
@@ -84,24 +84,20 @@ class SectionedCommand(click.Command):
         self.sections = sections or {}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings."""
+        """Write the options under their headings, then the commands of a group."""
         _write(self, self.sections, ctx, formatter)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
 
 
-class SectionedGroup(click.Group):
+class SectionedCommand(_Sectioned):
+    """A command whose `--help` lists its options by `SECTIONS`."""
+
+
+class SectionedGroup(_Sectioned, click.Group):
     """A group of commands that has options of its own; see `SectionedCommand`."""
 
     command_class = SectionedCommand
-    context_class = LibraryOutputContext
-
-    def __init__(self, *args: Any, sections: Sections | None = None, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self.sections = sections or {}
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings, then the commands."""
-        _write(self, self.sections, ctx, formatter)
-        self.format_commands(ctx, formatter)
 
 
 def _write(command: click.Command, own: Sections, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,14 +11,13 @@ import click
 from exporter.cli.error_handling import print_line, report_refused
 from exporter.cli.integrity import integrity_command
 from exporter.cli.network_options import network_options, take_build_options
-from exporter.cli.options import device_options, json_options, limit_options, take, take_inputs
+from exporter.cli.options import check_output_files, device_options, json_options, limit_options, take, take_inputs
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
-from exporter.cli.preprocess_options import preprocess_options
 from exporter.cli.provenance_options import artifact_hash_option, load_options
-from exporter.cli.runner_options import runner_options, take_ray_options
 from exporter.cli.sections import SectionedGroup
 from exporter.cli.self_test import self_test_command
 from exporter.cli.unreadable import refuse_unreadable
+from exporter.cli.video_options import preprocess_options, runner_options, take_ray_options
 from exporter.errors import C3DExportError
 from exporter.types import ParityOptions
 
@@ -91,7 +90,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     against = [parity_options.against] if isinstance(parity_options.against, Path) else []
     refused: list[C3DExportError] = []
     named = find_targets(artifacts, find_artifacts, refused.append)
-    _require_writable(files, (*named, *map(manifest_path, named), *against))
+    by_option = {f"--{name.replace('_', '-')}": path for name, path in files.items()}
+    check_output_files(by_option, (*named, *map(manifest_path, named), *against))
     check_growth(max_growth)
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
@@ -103,19 +103,6 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     code = report_refused(refused)
     write_files(reports, refused, **files)  # last: a disk that is full now must not hide the result
     context.exit(code or (0 if all(report.passed for report in reports) else 1))
-
-
-def _require_writable(files: dict[str, Path | None], inputs: Sequence[Path]) -> None:
-    """Check, before anything runs, that the files can be written and the libraries for them are installed."""
-    from exporter.output_targets import check_distinct, check_output_file
-    from exporter.reports.html import require_page
-
-    for name, option in (("junit", "--junit"), ("save_baseline", "--save-baseline")):
-        if path := files[name]:
-            check_output_file(path, option, inputs)
-    if page := files["html"]:
-        require_page(page, inputs)
-    check_distinct({f"--{name.replace('_', '-')}": path for name, path in files.items()})
 
 
 def write_files(

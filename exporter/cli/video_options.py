@@ -1,19 +1,33 @@
 """Options of the commands that run a model over videos, each defined once."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import choice_option, combine, device_option
-from exporter.cli.preprocess_options import preprocess_options
+from exporter.cli.options import PATH, choice_option, combine, device_option, take
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.engines import engine_names
-from exporter.inference.types import ClipOptions, InferenceOptions
+from exporter.errors import UsageError
+from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
 from exporter.video.sampling import SHORT, parse_length
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+preprocess_options = combine(
+    click.option(
+        "--preprocess",
+        metavar="NAME|FILE",
+        help="Preprocessing profile: one that c3d-export layouts --profiles lists, or a .json or .toml file with the "
+        "same fields. [default: the checkpoint's]",
+    ),
+    click.option(
+        "--mean",
+        type=PATH,
+        metavar="FILE",
+        help="Mean of each pixel, subtracted instead of the profile's channel means: .npy (3xTxHxW or TxHxWx3) or "
+        "Caffe's .binaryproto.",
+    ),
+)
+"""Their values are `preprocess` and `mean`, as `BuildOptions` and `InferenceOptions` call them."""
 
 
 def parse_names(value: str) -> tuple[str, ...]:
@@ -82,9 +96,7 @@ clip_options = combine(
 
 def take_inference_options(options: dict[str, Any]) -> InferenceOptions:
     """Build `InferenceOptions` from the values of `inference_options`, and remove them."""
-    model = ("engine", "device", "threads", "batch", "preprocess", "mean", "labels", "outputs")
-    names = (*model, "trust", "verify_keys", "expect_sha256")
-    return InferenceOptions(**{name: options.pop(name) for name in names if name in options})
+    return take(InferenceOptions, options)
 
 
 def take_clip_options(options: dict[str, Any]) -> ClipOptions:
@@ -97,3 +109,42 @@ def take_clip_options(options: dict[str, Any]) -> ClipOptions:
         None if (text := options.pop(name)) is None else parse_length(text, f"--{name}") for name in ("window", "step")
     )
     return ClipOptions(window, step, options.pop("clips"), options.pop("short"))
+
+
+runner_options = combine(
+    choice_option(
+        "--runner",
+        ("local", "ray"),
+        "local",
+        "In this process, or on workers of a Ray cluster, which take one video at a time. Needs the [ray] extra.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="The cluster: host:6379, or auto for the one that runs here. "
+        "[default: $RAY_ADDRESS, else a cluster of this run on this machine]",
+    ),
+    click.option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="At most this many workers, each with --threads processors. "
+        "[default: as many as the cluster has room for]",
+    ),
+)
+"""Where the videos run; `take_ray_options` reads them."""
+
+
+def take_ray_options(options: dict[str, Any]) -> RayOptions | None:
+    """Build `RayOptions` from the values of `runner_options`, and remove them; None for this process.
+
+    Raises:
+        UsageError: options of a cluster without one, or no worker.
+    """
+    runner, address, workers = (options.pop(name) for name in ("runner", "ray_address", "workers"))
+    for option, value in (("--ray-address", address), ("--workers", workers)):
+        if value is not None and runner != "ray":
+            raise UsageError(f"{option} is for --runner ray")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be at least 1 (got {workers})")
+    return RayOptions(address, workers) if runner == "ray" else None

@@ -13,26 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from exporter.engines.base import Runtime, RuntimeOptions, Tensors
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import UnavailableError, UsageError
 from exporter.types import DEVICES, FORMAT_NAMES, ComputePrecision, Device, FormatName
 from models.errors import install_command
-
-__all__ = [
-    "ENGINES",
-    "Engine",
-    "Runtime",
-    "RuntimeOptions",
-    "Tensors",
-    "bench_engines",
-    "engine_names",
-    "find_engine",
-    "find_verifying_engine",
-    "import_attribute",
-    "open_float32",
-    "open_float64",
-    "require_float64",
-]
 
 CPU: tuple[Device, ...] = ("cpu",)
 GPU: tuple[Device, ...] = ("cpu", "cuda")
@@ -95,8 +79,8 @@ class Engine:
             raise UnavailableError(f"--device {device}: {self.display_name} runs on {' and '.join(self.devices)} only")
         if find_spec(self.library) is None:
             raise UnavailableError(f"{self.display_name} is not installed; {self.install}")
-        module = import_module(self.runtime.partition(":")[0], __name__)
-        if check := getattr(module, "require_device", None):
+        module = DEVICE_CHECKS.get(self.library, self.runtime.partition(":")[0])
+        if check := getattr(import_module(module, __name__), "require_device", None):
             check(device)
 
 
@@ -172,6 +156,9 @@ ENGINES: dict[str, Engine] = {
     )
 }
 """Every engine by name. The first of each format runs its files unless another is named."""
+
+DEVICE_CHECKS = {"torch": ".torch_settings", "tensorrt": ".tensorrt_library"}
+"""{library: the module whose `require_device` refuses a device that it cannot use here}; else it is the adapter's."""
 
 FLOAT_RUNTIMES: dict[ModelKind, tuple[str, str]] = {
     "onnx": (".onnx_reference:Float64Graph", ".onnx_reference:Float32Graph"),

@@ -6,37 +6,27 @@ A package holds a shared library, which is code. What it was compiled for is in 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
+from numpy.typing import NDArray
 
 from exporter.engines.aoti_metadata import read_metadata, require_processor
-from exporter.engines.base import Tensors
+from exporter.engines.base import WEIGHT_PRECISIONS, Tensors
 from exporter.engines.code_file import private_path
 from exporter.engines.torch_files import UNKNOWN_SHAPE, TorchFileRuntime, failed_run, name_outputs, to_tensor
-from exporter.engines.torch_settings import require_device
 from exporter.errors import UsageError
 from exporter.results import Placement, Precision
-from exporter.types import ComputePrecision
 from models.errors import first_line
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch.export.pt2_archive._package import AOTICompiledModel
 
-__all__ = ["AotiRuntime", "require_device"]
 
 CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
 """Environment variable: compiled code then compares shapes and dtypes, which it otherwise takes for granted."""
-PRECISIONS: Mapping[ComputePrecision, Precision] = {
-    "fp32": "float32",
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "int8": "int8",
-}
 
 
 class AotiRuntime(TorchFileRuntime):
@@ -83,7 +73,7 @@ class AotiRuntime(TorchFileRuntime):
     @property
     def precision(self) -> Precision:
         """Return what the manifest says that it computes in; the code itself does not tell."""
-        return PRECISIONS[self.options.precision]
+        return WEIGHT_PRECISIONS[self.options.precision]
 
     @property
     def placement(self) -> Placement:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+import msgspec
+
+from exporter.engines.torch_members import read_member
 from exporter.errors import ArtifactError, UnavailableError
 from exporter.system import cpu_features
 
 CPU_FEATURES = "c3d_export.cpu_features"
 """Metadata of a package: the instruction sets that its code may use, as `exporter.system.cpu_features` names them."""
+KIND = "AOTInductor package"
 METADATA = "wrapper_metadata.json"
 MAX_METADATA_BYTES = 1 << 20
 MAX_NAMED = 4
@@ -31,20 +32,11 @@ def read_metadata(path: Path, opened: BinaryIO | None = None) -> dict[str, str]:
     Raises:
         ArtifactError: it is no package, or cannot be read.
     """
+    text = read_member(path, KIND, METADATA, MAX_METADATA_BYTES, opened)
     try:
-        with zipfile.ZipFile(opened or path) as archive:
-            members = [entry for entry in archive.infolist() if entry.filename.endswith(METADATA)]
-            if not members or members[0].file_size > MAX_METADATA_BYTES:
-                raise ArtifactError(f"{path}: not an AOTInductor package")
-            stated = json.loads(archive.read(members[0]))
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a whole AOTInductor package: {error}") from error
-    if not isinstance(stated, dict):
-        raise ArtifactError(f"{path}: its metadata is not a JSON object")
-    found: Mapping[Any, Any] = stated
-    return {str(name): str(value) for name, value in found.items()}
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: its metadata is not a JSON object of strings: {error}") from error
 
 
 def require_processor(path: Path, metadata: Mapping[str, str]) -> None:

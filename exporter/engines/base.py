@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from exporter.errors import IntegrityError
@@ -23,12 +24,16 @@ from exporter.types import ComputePrecision, Device
 from models.specs import Signature
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 Tensors = Mapping[str, "NDArray[Any]"]
 """{name: array}, inputs or outputs."""
+
+
+WEIGHT_PRECISIONS: Mapping[ComputePrecision, Precision] = MappingProxyType(
+    {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
+)
+"""What a file that does not say what it computes in has weights of, by what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -185,3 +190,21 @@ class Runtime(ABC):
 def _size(value: Any) -> int:
     """Return the bytes of an array, or of a list of them."""
     return sum(map(_size, value)) if isinstance(value, list) else getattr(value, "nbytes", 0)
+
+
+class OnnxFileRuntime(Runtime):
+    """An ONNX file in an engine. onnx is imported only by the properties, which `bench` does not use."""
+
+    @property
+    def precision(self) -> Precision:
+        """Return the precision of the file's weights."""
+        from exporter.onnx_io.precision import detect_precision
+
+        return detect_precision(self.path)
+
+    @property
+    def random_node(self) -> str | None:
+        """Return the file's node that draws random numbers; None without one."""
+        from exporter.onnx_io.random_nodes import find_random_node
+
+        return find_random_node(self.path)

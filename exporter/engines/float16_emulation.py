@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.engines.base import RuntimeOptions, Tensors
@@ -31,11 +33,6 @@ from exporter.engines.reference.operators import Choice
 from exporter.onnx_io.cast import cast_model
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.onnx_io.element_types import infer_element_types
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 
 class Float16Emulation(OnnxReference):

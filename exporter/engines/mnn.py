@@ -5,20 +5,17 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime, Tensors
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.results import Placement, Precision
 from models.specs import Signature
 from models.text import split_lines
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 CONVERT = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 """What the command `mnnconvert` runs, without its usage report to MNN's makers."""

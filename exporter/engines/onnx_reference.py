@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import Tensors
-from exporter.engines.onnx_file import OnnxFileRuntime
+from exporter.engines.base import OnnxFileRuntime, Tensors
 from exporter.engines.reference.node import normalize_domain
 from exporter.engines.reference.operators import Choice, NodeError
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited

@@ -12,8 +12,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import Tensors
-from exporter.engines.onnx_file import OnnxFileRuntime
+from exporter.engines.base import OnnxFileRuntime, Tensors
 from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement

@@ -6,21 +6,18 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.engines.base import Runtime, RuntimeOptions, Tensors
-from exporter.engines.onnx_file import OnnxFileRuntime
+from exporter.engines.base import OnnxFileRuntime, Runtime, RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.foreign_logging import import_openvino
 from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
 from exporter.results import Placement, Precision
 from models.specs import Signature
 from models.text import split_lines
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 THREADS = "INFERENCE_NUM_THREADS"
 

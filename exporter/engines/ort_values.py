@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnxruntime
-    from numpy.typing import NDArray
 
 ELEMENT_TYPES = {
     "bfloat16": 16,

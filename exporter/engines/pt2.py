@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
@@ -21,15 +22,9 @@ from exporter.engines.torch_files import (
     to_array,
     to_tensor,
 )
-from exporter.engines.torch_settings import require_device
 from exporter.results import Placement, Precision
 from models.errors import first_line
 from models.specs import Signature, TensorSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["ExportedProgramRuntime", "Float32Program", "Float64Program", "require_device"]
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

@@ -6,9 +6,11 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
@@ -17,23 +19,9 @@ from exporter.errors import CheckFailedError, OutputError
 from exporter.results import Placement, Precision
 from models.builder import skeleton
 from models.built_model import BuiltModel
-from models.preprocessing import Preprocessing
 from models.preprocessing.network import with_preprocessing
+from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-__all__ = [
-    "CompiledRuntime",
-    "PyTorchRuntime",
-    "open_compiled_network",
-    "open_network",
-    "require_device",
-    "save_network",
-]
 
 Dtype = Literal["float32", "float64"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.artifacts.files import manifest_path, read_manifest
-from exporter.engines.base import Tensors
+from exporter.engines.base import WEIGHT_PRECISIONS, Tensors
 from exporter.engines.code_file import CodeRuntime
 from exporter.engines.tensorrt_library import (
     Platform,
@@ -21,20 +22,7 @@ from exporter.engines.tensorrt_library import (
 )
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
 from exporter.results import Placement, Precision
-from exporter.types import ComputePrecision
 from models.specs import Signature, TensorSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["TensorRtRuntime", "require_device"]
-
-PRECISIONS: dict[ComputePrecision, Precision] = {
-    "fp32": "float32",
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "int8": "int8",
-}
 
 
 class TensorRtRuntime(CodeRuntime):
@@ -64,7 +52,7 @@ class TensorRtRuntime(CodeRuntime):
     @property
     def precision(self) -> Precision:
         """Return what the manifest states: an engine does not say in what its layers compute."""
-        return PRECISIONS[self.options.precision]
+        return WEIGHT_PRECISIONS[self.options.precision]
 
     @property
     def placement(self) -> Placement:

@@ -6,9 +6,10 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import torch
+from numpy.typing import NDArray
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.code_file import CodeRuntime
@@ -19,9 +20,6 @@ from exporter.results import Precision
 from exporter.types import UNKNOWN_RANK
 from models.errors import first_line
 from models.specs import Signature
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
     ({"int8", "uint8", "qint8", "quint8"}, "int8"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
+from numpy.typing import NDArray
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.code_file import loadable
@@ -21,16 +22,10 @@ from exporter.engines.torch_files import (
     to_array,
     to_tensor,
 )
-from exporter.engines.torch_settings import require_device
 from exporter.errors import ArtifactError
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 from models.text import split_lines
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["Float32Script", "Float64Script", "TorchScriptRuntime", "require_device"]
 
 
 class TorchScriptRuntime(TorchFileRuntime):

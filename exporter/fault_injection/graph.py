@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from exporter.formats.onnx_preprocess import CLIP_VALUE
+from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 
 if TYPE_CHECKING:

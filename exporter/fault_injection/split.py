@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from exporter.fault_injection.graph import Layer, OriginalGraph, get_shape
-from exporter.formats.onnx_preprocess import CLIP_VALUE
+from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.load import INLINE_BELOW
 from exporter.onnx_io.reader import read_model

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact, by_suffix
 from exporter.artifacts.loading import load_artifact as _load_artifact
-from exporter.engines import RuntimeOptions
-from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
+from exporter.engines.base import RuntimeOptions
+from exporter.formats.base import Format
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.openvino import OpenVinoFormat
 from exporter.formats.openvino_model import HINT_OPTION
@@ -17,18 +17,6 @@ from exporter.load_checks import LoadChecks
 from exporter.openvino_ir import BFLOAT16
 from exporter.stored_tensors import hash_tensors
 from exporter.types import Device, FormatName
-
-__all__ = [
-    "FORMATS",
-    "Candidate",
-    "Format",
-    "WriteRequest",
-    "WriteResult",
-    "find_format",
-    "load_artifact",
-    "record_tensors",
-    "runtime_options",
-]
 
 FORMATS: dict[FormatName, Format] = {
     "onnx": OnnxFormat(),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
 
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
@@ -99,7 +100,7 @@ FAILED_OPTION = "failed_parity"
 """The manifest's option that names the candidates that failed parity; absent where the first passed."""
 
 
-class Format(Protocol):
+class Format(ABC):
     """An artifact format."""
 
     name: FormatName
@@ -108,14 +109,14 @@ class Format(Protocol):
     """Its model files' suffix, with the dot."""
     precisions: Mapping[ComputePrecision, str]
     """{what it can compute in: empty; what it cannot, and a user may ask for: why, and what to take instead}."""
-    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]]
+    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({})
     """{what it computes in: the targets whose file is not the portable one}; none where it is missing."""
-    embeds_manifest: bool
+    embeds_manifest: bool = True
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
-    hides_weights: str
+    hides_weights: str = ""
     """Why its weights cannot be listed; empty where they can."""
 
-    def require_available(self, precision: ComputePrecision) -> None:
+    def require_available(self, precision: ComputePrecision) -> None:  # noqa: B027 - most formats need nothing more
         """Refuse to write the format where a library, a compiler or a device is missing, before any long computation.
 
         Args:
@@ -124,24 +125,23 @@ class Format(Protocol):
         Raises:
             UnavailableError: the message says what is missing and how to get it.
         """
-        ...
 
+    @abstractmethod
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield ways to write `model`, best first. The export takes the first whose file passes parity."""
-        ...
 
+    @abstractmethod
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest inside a model file without running it, or None if there is none.
 
         Raises:
             ArtifactError: the file is not of this format, or damaged.
         """
-        ...
 
+    @abstractmethod
     def read_stored(self, path: Path) -> StoredModel:
         """Return the manifest inside a model file and where its weights lie, without any library of the format.
 
         Raises:
             ArtifactError: the file is not of this format, or damaged.
         """
-        ...

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.errors import UsageError
 from exporter.formats.base import WriteRequest

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.base import Runtime, RuntimeOptions
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class HeldOut:

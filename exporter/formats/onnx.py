@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,14 +10,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest import Manifest
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx_float16 import float16_candidates
 from exporter.formats.onnx_graph import SUFFIX, make_graph, write_graph
 from exporter.formats.onnx_int8 import int8_candidates
 from exporter.onnx_io.stored import read_stored_onnx
 from exporter.passes.tiles import describe_tiles, tile_candidates
 from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
@@ -29,12 +28,12 @@ PASSES_KEY = "c3d_export.passes"
 """Metadata of a model without a manifest: the passes that changed it."""
 
 
-class OnnxFormat:
+class OnnxFormat(Format):
     """An ONNX model of standard operators, one file by default."""
 
-    name: FormatName = "onnx"
-    suffix: str = SUFFIX
-    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+    name = "onnx"
+    suffix = SUFFIX
+    precisions = MappingProxyType(
         {
             "fp32": "",
             "fp16": "",
@@ -42,14 +41,9 @@ class OnnxFormat:
             "bf16": "onnxruntime's CPU provider has no bfloat16 convolution; take --format openvino",
         }
     )
-    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType(
+    rewriting_targets = MappingProxyType(
         {"fp32": frozenset({"cpu", "cuda"}), "fp16": frozenset({"cuda"}), "int8": frozenset({"cpu"})}
     )
-    embeds_manifest: bool = True
-    hides_weights: str = ""
-
-    def require_available(self, precision: ComputePrecision) -> None:
-        """Return: it needs nothing but this project's own dependencies."""
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the rewritten graphs with the largest Winograd tiles first, then the graph without Winograd.

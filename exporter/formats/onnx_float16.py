@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx_graph import NetworkGraph, add_passes, make_graph, write_graph
@@ -27,7 +28,6 @@ from models.progress import Progress
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    from numpy.typing import NDArray
 
     from exporter.passes.base import PassesResult
     from exporter.passes.float16 import Float16

@@ -15,7 +15,6 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import WriteRequest, WriteResult
-from exporter.formats.onnx_names import rename_nodes
 from exporter.types import OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -26,6 +25,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from exporter.passes.base import PassesResult
+import ast
+from collections.abc import Container
+
+from exporter.passes.names import unused_name
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 SUFFIX = ".onnx"
 
@@ -126,7 +132,7 @@ def write_graph(
         UsageError: the weights need `external_data`.
         C3DExportError: onnx's checker rejected the model, which is a fault of this tool or its libraries.
     """
-    from exporter.formats.onnx_preprocess import add_preprocessing
+    from exporter.formats.onnx_preprocess.nodes import add_preprocessing
     from exporter.onnx_io.writer import write_onnx
     from models.preprocessing.network import preprocessing_module
 
@@ -184,3 +190,58 @@ def _set_metadata(model: ir.Model, manifest: Manifest) -> None:
     model.producer_name = manifest.producer.split()[0]
     model.producer_version = __version__
     model.doc_string = manifest.network.description
+
+
+SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+"""Metadata of a node: the modules around it, outermost first, then the name of the operator."""
+CLASSES_KEY = "pkg.torch.onnx.class_hierarchy"
+"""Metadata of a node: the classes of these modules, then the operator."""
+
+
+def rename_nodes(model: ir.Model, prefix: str, parameters: Container[str]) -> None:
+    """Name weights, nodes and values after the network's layers: conv1.weight, conv1, conv1.relu, pool1.
+
+    A node with a weight has its layer's name, one that is a module of its own has that module's, and any other is
+    `<layer before it>.<operator>`. A value is `<node>.out`, a constant of the exporter `<node>.input<position>`.
+
+    Args:
+        model: as `torch.onnx.export` returns it; it is changed in place.
+        prefix: what the names of the network's modules begin with inside the exported module.
+        parameters: names of the exported module's parameters and buffers.
+    """
+    constants = [value for name, value in model.graph.initializers.items() if name not in parameters]
+    for old in list(model.graph.initializers):
+        value = model.graph.initializers.pop(old)
+        value.name = old.removeprefix(prefix)
+        model.graph.initializers[value.name] = value
+    outputs = {value.name for value in model.graph.outputs}
+    taken: set[str] = set()
+    layer = ""
+    for node in model.graph:
+        weights = [name for value in node.inputs if value is not None and (name := str(value.name)).endswith(".weight")]
+        module = "" if node.op_type == "Relu" else _get_module(node, prefix)
+        if weights or module:
+            layer = weights[0].removesuffix(".weight") if weights else module
+            name = layer
+        else:
+            name = f"{layer}.{node.op_type.lower()}".lstrip(".")
+        node.name = unused_name(taken, name)
+        taken.add(node.name)
+        for value in node.outputs:
+            if value.name not in outputs:
+                value.name = f"{node.name}.out" if len(node.outputs) == 1 else f"{node.name}.out{value.index()}"
+        for position, value in enumerate(node.inputs):
+            if value in constants:
+                constants.remove(value)
+                value.name = f"{node.name}.input{position}"
+
+
+def _get_module(node: ir.Node, prefix: str) -> str:
+    """Return the innermost module that a node came from, where it has no modules inside; empty where it is unknown."""
+    scopes = node.metadata_props.get(SCOPES_KEY)
+    if scopes is None:
+        return ""
+    names: list[str] = ast.literal_eval(scopes)
+    classes: list[str] = ast.literal_eval(node.metadata_props.get(CLASSES_KEY, "[]"))
+    leaf = len(names) > 1 and len(classes) == len(names) and classes[-2].startswith("torch.nn.")
+    return names[-2].removeprefix(prefix) if leaf else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut

@@ -6,7 +6,7 @@ inside the file is ignored. The manifest states it (`exporter.engines.openvino.c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, IntegrityError, UnavailableError
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import make_graph
 from exporter.formats.openvino_model import add_preprocessing, convert, write_model
 from exporter.openvino_ir import (
@@ -27,17 +27,17 @@ from exporter.openvino_ir import (
     read_ir,
 )
 from exporter.stored_tensors import StoredModel, StoredTensor
-from exporter.types import ComputePrecision, FormatName, OptimizeOptions, Target
+from exporter.types import ComputePrecision, OptimizeOptions
 from models.built_model import BuiltModel
 from models.errors import install_command
 
 
-class OpenVinoFormat:
+class OpenVinoFormat(Format):
     """A model in OpenVINO's own format."""
 
-    name: FormatName = "openvino"
-    suffix: str = IR_SUFFIX
-    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+    name = "openvino"
+    suffix = IR_SUFFIX
+    precisions = MappingProxyType(
         {
             "fp32": "",
             "bf16": "",
@@ -45,9 +45,7 @@ class OpenVinoFormat:
             "fp16": "OpenVINO computes float16 no faster than float32 on CPUs; take --precision bf16 or int8",
         }
     )
-    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({"fp32": frozenset({"cpu"})})
-    embeds_manifest: bool = True
-    hides_weights: str = ""
+    rewriting_targets = MappingProxyType({"fp32": frozenset({"cpu"})})
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Raise UnavailableError where OpenVINO is not installed, or for int8 where NNCF is not."""

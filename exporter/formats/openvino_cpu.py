@@ -20,7 +20,8 @@ import numpy as np
 
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.artifacts.store import staging
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import NetworkGraph, make_graph
 from exporter.formats.openvino_model import add_preprocessing, convert, save, write_model

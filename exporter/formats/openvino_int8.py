@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
 from exporter.artifacts.store import staging
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.foreign_logging import import_library, silence_openvino_tools
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
@@ -38,9 +40,6 @@ from exporter.passes.raise_layers import Raised, raise_layers
 from exporter.types import ComputePrecision, OptimizeOptions
 from models.built_model import BuiltModel
 from models.errors import count
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 QUANTIZED_TYPES = ("Convolution", "GroupConvolution", "MatMul")
 """The operations with weights, which are what layers mean here."""

@@ -157,7 +157,7 @@ def add_preprocessing(converted: Any, model: BuiltModel, request: WriteRequest) 
         model: with its preprocessing inside, or without any: then `converted` is returned.
         request: what to write.
     """
-    from exporter.formats.onnx_preprocess import add_preprocessing as add_to_graph
+    from exporter.formats.onnx_preprocess.nodes import add_preprocessing as add_to_graph
     from models.preprocessing.network import preprocessing_module
 
     if model.without_preprocessing is None:

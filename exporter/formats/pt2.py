@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
+from exporter.engines.torch_members import read_member
 from exporter.errors import ArtifactError
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import PRECISIONS, export_program, save_program
-from exporter.formats.torch_archive import read_manifest, read_member
-from exporter.formats.torch_stored import read_stored_archive
+from exporter.formats.torch_archive import TorchArchiveFormat
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import (
     VARIANTS,
@@ -27,8 +26,6 @@ from exporter.formats.torchscript_variants import (
     measure,
     random_input,
 )
-from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
@@ -43,19 +40,15 @@ MAX_PROGRAM_BYTES = 1 << 26
 """Of the program, without weights; that of the rewritten C3D has half a megabyte."""
 
 
-class Pt2Format:
+class Pt2Format(TorchArchiveFormat):
     """A `torch.export` program with its weights."""
 
-    name: FormatName = "pt2"
-    suffix: str = ".pt2"
-    precisions: Mapping[ComputePrecision, str] = PRECISIONS
+    name = "pt2"
+    suffix = ".pt2"
+    title, marker, weights = "torch.export program", PROGRAM, "program"
+    precisions = PRECISIONS
 
-    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({"fp32": frozenset({"cpu"})})
-    embeds_manifest: bool = True
-    hides_weights: str = ""
-
-    def require_available(self, precision: ComputePrecision) -> None:
-        """Do nothing: torch is always there."""
+    rewriting_targets = MappingProxyType({"fp32": frozenset({"cpu"})})
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the plain program; for the CPU every variant instead, the fastest here first; in bfloat16 one."""
@@ -82,14 +75,6 @@ class Pt2Format:
             note = f"pt2: measured on this CPU: {describe_times(times, items)}; the file holds {variant}"
             yield Candidate(variant, partial(_write, request, programs.pop(variant), options, (note,)))
 
-    def read_embedded(self, path: Path) -> Manifest | None:
-        """Return the manifest among the archive's extra files; see `read_manifest`."""
-        return read_manifest(path, "torch.export program", PROGRAM)
-
-    def read_stored(self, path: Path) -> StoredModel:
-        """Return the manifest among the archive's extra files and its weights; see `read_stored_archive`."""
-        return read_stored_archive(path, "program")
-
 
 def program_facts(path: Path) -> dict[str, str]:
     """Return what a program states of itself: the torch that wrote it, and its operators. It is read as JSON.
@@ -97,7 +82,7 @@ def program_facts(path: Path) -> dict[str, str]:
     Raises:
         ArtifactError: it is not a program, or damaged.
     """
-    text = read_member(path, PROGRAM, MAX_PROGRAM_BYTES)
+    text = read_member(path, Pt2Format.title, PROGRAM, MAX_PROGRAM_BYTES)
     try:
         stated = msgspec.json.decode(text, type=_Program)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:

@@ -10,22 +10,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.artifacts.store import staging
-from exporter.engines.aoti_metadata import CPU_FEATURES, METADATA, read_metadata
+from exporter.engines.aoti_metadata import CPU_FEATURES, KIND, METADATA, read_metadata
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import PRECISIONS, export_program
 from exporter.formats.pt2 import describe_times
-from exporter.formats.torch_archive import read_manifest, rewrite_archive
-from exporter.formats.torch_stored import read_stored_archive
+from exporter.formats.torch_archive import TorchArchiveFormat, rewrite_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import Variant, fastest_first, make_variant, measure, random_input
-from exporter.stored_tensors import StoredModel
 from exporter.system import cpu_features
-from exporter.types import ComputePrecision, FormatName, Target
+from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 from models.errors import first_line
@@ -50,15 +47,14 @@ VECTOR_FEATURES = re.compile(
 """How the names begin of instruction sets that a compiler uses by itself, among a processor's flags."""
 
 
-class AotiFormat:
+class AotiFormat(TorchArchiveFormat):
     """A package that torch loads without compiling anything."""
 
-    name: FormatName = "pt2-aoti"
-    suffix: str = ".aoti.pt2"
-    precisions: Mapping[ComputePrecision, str] = PRECISIONS
-    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({})
-    embeds_manifest: bool = True
-    hides_weights: str = "the compiler lays weights out anew, inside of machine code"
+    name = "pt2-aoti"
+    suffix = ".aoti.pt2"
+    title, marker, weights = KIND, METADATA, "hidden"
+    precisions = PRECISIONS
+    hides_weights = "the compiler lays weights out anew, inside of machine code"
 
     def require_available(self, precision: ComputePrecision) -> None:
         """Refuse to write the format without a C++ compiler, whatever the precision.
@@ -77,14 +73,6 @@ class AotiFormat:
             yield from _bfloat16(model, request)
         else:
             yield from _float32(model, request)
-
-    def read_embedded(self, path: Path) -> Manifest | None:
-        """Return the manifest among the package's extra files; see `read_manifest`."""
-        return read_manifest(path, "AOTInductor package", METADATA)
-
-    def read_stored(self, path: Path) -> StoredModel:
-        """Return the manifest among the package's extra files; see `read_stored_archive`."""
-        return read_stored_archive(path, "hidden")
 
 
 def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:

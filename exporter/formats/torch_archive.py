@@ -5,20 +5,20 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from exporter.artifacts.manifest import Manifest
+from exporter.engines.torch_members import ZIP_ERRORS, open_archive
 from exporter.errors import ArtifactError
+from exporter.formats.base import Format
+from exporter.formats.torch_stored import MAX_MANIFEST_BYTES, WeightsForm, read_stored_archive
+from exporter.stored_tensors import StoredModel
 from models.config import MANIFEST_KEY
-from models.unpacking import BAD_ZIP, max_unpacked
+from models.unpacking import max_unpacked
 
 ALIGNMENT = 64
 """Of the offset of each member's content, in bytes, as torch writes them, so that tensors can be memory-mapped."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
-MAX_MANIFEST_BYTES = 1 << 20
-
-ZIP_ERRORS = (RuntimeError, *BAD_ZIP)
-"""What Python's zip reader raises on damaged, encrypted or unsupported archives."""
 
 Edit = Callable[[str, bytes], tuple[str, bytes] | None]
 """(member's name without the archive's folder, content) -> name and content to write; None leaves the member out."""
@@ -63,27 +63,28 @@ def has_member(path: Path, *endings: str) -> bool:
         return False
 
 
-def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
-    """Return the manifest among an archive's extra files; it is read as a zip, never loaded as code.
+class TorchArchiveFormat(Format):
+    """A format whose files are zip archives that torch writes."""
 
-    Every member's CRC is checked, which torch does not do when it loads one.
+    title: ClassVar[str]
+    """What a file is, for messages: `TorchScript archive`."""
+    marker: ClassVar[str]
+    """How the name of a member ends that every archive of this kind has."""
+    weights: ClassVar[WeightsForm]
+    """How an archive describes its weights."""
 
-    Args:
-        path: the archive.
-        kind: what it should be, for messages: `TorchScript archive`.
-        ending: how the name of a member ends that every archive of this kind has.
+    def read_embedded(self, path: Path) -> Manifest | None:
+        """Return the manifest among the archive's extra files; it is read as a zip, never loaded as code.
 
-    Raises:
-        ArtifactError: it cannot be read, is damaged, or is of another kind.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
+        Every member's CRC is checked, which torch does not do when it loads one.
+        """
+        with open_archive(path, self.title) as archive:
             names = archive.namelist()
             if sum(member.file_size for member in archive.infolist()) > max_unpacked(path.stat().st_size):
                 raise ArtifactError(f"{path}: claims to unpack to far more than its own size")
-            if not any(name.endswith(ending) for name in names):
-                article = "an" if kind[0] in "AEIOU" else "a"
-                raise ArtifactError(f"{path}: not {article} {kind}")
+            if not any(name.endswith(self.marker) for name in names):
+                article = "an" if self.title[0] in "AEIOU" else "a"
+                raise ArtifactError(f"{path}: not {article} {self.title}")
             if damaged := archive.testzip():
                 raise ArtifactError(f"{path}: damaged: its member {damaged} fails its CRC")
             found = [name for name in names if name.endswith(f"/extra/{MANIFEST_KEY}")]
@@ -92,23 +93,7 @@ def read_manifest(path: Path, kind: str, ending: str) -> Manifest | None:
             if archive.getinfo(found[0]).file_size > MAX_MANIFEST_BYTES:
                 raise ArtifactError(f"{path}: its metadata is too large")
             return Manifest.from_json(archive.read(found[0]), f"{path} (extra file {MANIFEST_KEY})")
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except ZIP_ERRORS as error:
-        raise ArtifactError(f"{path}: not a whole {kind}: {error}") from error
 
-
-def read_member(path: Path, ending: str, max_bytes: int) -> bytes:
-    """Return the content of the first member whose name ends in `ending`.
-
-    Raises:
-        ArtifactError: there is none, it is larger than `max_bytes`, or it cannot be read.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = [entry for entry in archive.infolist() if entry.filename.endswith(ending)]
-            if not found or found[0].file_size > max_bytes:
-                raise ArtifactError(f"{path}: its member …{ending} is {'too large' if found else 'missing'}")
-            return archive.read(found[0])
-    except ZIP_ERRORS as error:
-        raise ArtifactError(f"{path}: its member …{ending} cannot be read: {error}") from error
+    def read_stored(self, path: Path) -> StoredModel:
+        """Return the manifest among the archive's extra files and its weights, read without torch."""
+        return read_stored_archive(path, self.title, self.weights)

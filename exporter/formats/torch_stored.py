@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from exporter.engines.torch_members import open_archive
 from exporter.errors import ArtifactError
-from exporter.formats.torch_archive import MAX_MANIFEST_BYTES, ZIP_ERRORS
 from exporter.stored_tensors import StoredModel, StoredTensor
 from models.config import MANIFEST_KEY
 
+MAX_MANIFEST_BYTES = 1 << 20
 MAX_DESCRIPTION_BYTES = 1 << 26
 PICKLES = {"constants.pkl": ("constants", "CONSTANTS.c"), "data.pkl": ("data", "data.")}
 """{pickle: (folder of its storages, what its tensors are called here, with their number)}."""
@@ -54,6 +55,10 @@ SCALAR_TYPES: Mapping[int, tuple[str, int]] = {
 _REBUILD = "torch._utils _rebuild_tensor_v2"
 _LOCAL_HEADER, _NAME_LENGTH, _EXTRA_LENGTH = 30, slice(26, 28), slice(28, 30)
 _MARK = object()
+
+
+WeightsForm = Literal["script", "program", "hidden"]
+"""How an archive describes its weights: as a TorchScript archive, as a `.pt2` file, or not at all."""
 
 
 class _Int(msgspec.Struct):
@@ -118,27 +123,26 @@ class _Archive:
         return info.header_offset + _LOCAL_HEADER + sum(lengths)
 
 
-def read_stored_archive(path: Path, weights: Literal["script", "program", "hidden"]) -> StoredModel:
+def read_stored_archive(path: Path, kind: str, weights: WeightsForm) -> StoredModel:
     """Return the manifest in an archive of torch, and its weights.
 
     Args:
         path: the archive.
-        weights: how it describes them: as a TorchScript archive, as a `.pt2` file, or not at all.
+        kind: what it should be, for messages: `TorchScript archive`.
+        weights: how it describes them.
 
     Raises:
         ArtifactError: it cannot be read, is damaged, or not as torch writes it.
     """
+    listers = {"script": _script_tensors, "program": _program_tensors}
     try:
-        with zipfile.ZipFile(path) as opened:
+        with open_archive(path, kind) as opened:
             archive = _Archive(path, opened)
-            listers = {"script": _script_tensors, "program": _program_tensors}
             found = None if weights == "hidden" else tuple(listers[weights](archive))
             manifest = archive.read(f"extra/{MANIFEST_KEY}", MAX_MANIFEST_BYTES)
             return StoredModel(None if manifest is None else manifest.decode(), found)
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except (*ZIP_ERRORS, msgspec.MsgspecError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not as torch writes such an archive: {error}") from error
+    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a whole {kind}, as torch writes it: {error}") from error
 
 
 def _script_tensors(archive: _Archive) -> Iterator[StoredTensor]:

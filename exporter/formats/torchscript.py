@@ -14,8 +14,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Candidate, WriteRequest, WriteResult
-from exporter.formats.torch_archive import has_member, read_manifest, rewrite_archive
-from exporter.formats.torch_stored import read_stored_archive
+from exporter.formats.torch_archive import TorchArchiveFormat, has_member, rewrite_archive
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
@@ -24,8 +23,6 @@ from exporter.formats.torchscript_variants import (
     rank_variants,
     script_and_freeze,
 )
-from exporter.stored_tensors import StoredModel
-from exporter.types import ComputePrecision, FormatName, Target
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 from models.paths import descriptor_path, memory_file
@@ -53,12 +50,13 @@ _MANGLE = re.compile(rb"\.?___torch_mangle_\d+")
 _CONSTANT = re.compile(rb"^  \w+ : Final\[int\] = \d+\n", re.MULTILINE)
 
 
-class TorchScriptFormat:
+class TorchScriptFormat(TorchArchiveFormat):
     """A frozen TorchScript module that needs torch and nothing of this project."""
 
-    name: FormatName = "torchscript"
-    suffix: str = ".pt"
-    precisions: Mapping[ComputePrecision, str] = MappingProxyType(
+    name = "torchscript"
+    suffix = ".pt"
+    title, marker, weights = "TorchScript archive", CONSTANTS, "script"
+    precisions = MappingProxyType(
         {
             "fp32": "",
             "bf16": "",
@@ -66,12 +64,7 @@ class TorchScriptFormat:
             "int8": "TorchScript's quantised convolutions were removed from torch; take --format openvino or onnx",
         }
     )
-    rewriting_targets: Mapping[ComputePrecision, frozenset[Target]] = MappingProxyType({"fp32": frozenset({"cpu"})})
-    embeds_manifest: bool = True
-    hides_weights: str = ""
-
-    def require_available(self, precision: ComputePrecision) -> None:
-        """Return: it needs nothing but this project's own dependencies."""
+    rewriting_targets = MappingProxyType({"fp32": frozenset({"cpu"})})
 
     def candidates(self, model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
         """Yield the plain module; for the CPU every variant instead, the fastest here first; in bfloat16 one."""
@@ -143,14 +136,6 @@ class TorchScriptFormat:
         with suppress_foreign_logging(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
             normalize_archive(saved, path)
         return (path,), manifest
-
-    def read_embedded(self, path: Path) -> Manifest | None:
-        """Return the manifest among the archive's extra files; see `read_manifest`."""
-        return read_manifest(path, "TorchScript archive", CONSTANTS)
-
-    def read_stored(self, path: Path) -> StoredModel:
-        """Return the manifest among the archive's extra files and its tensors; see `read_stored_archive`."""
-        return read_stored_archive(path, "script")
 
 
 def is_torchscript_archive(path: Path) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError, CheckFailedError
 from exporter.inference.model import VideoModel
@@ -16,9 +17,6 @@ from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.video.sources import Source
 from exporter.video.types import Clip
 from models.progress import Progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BATCH_BYTES = 1 << 30
 """Clips of one call of the model, where the batch size is free: frames of their own size may be large."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.inference.predictions import SamplingRecord
 from exporter.inference.types import ClipOptions
 from exporter.video.sampling import Sampling, Seconds
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 
 
 def plan_sampling(frames: int, profile: Preprocessing, options: ClipOptions) -> Sampling:

@@ -10,11 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.formats import load_artifact, runtime_options
 from exporter.inference.clip_input import ClipInput, clip_signature, read_clip_input
@@ -25,14 +27,10 @@ from exporter.inference.turns import takes_turns
 from exporter.inference.types import InferenceOptions
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.io_mapping import map_by_manifest
-from exporter.types import Device
-from models.preprocessing import Preprocessing
 from models.specs import OutputSpec
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from exporter.video.types import Transform
+    pass
 
 GPU_BATCH = 8
 """Clips in one call on a device other than the CPU, unless another number is asked for. On a CPU one clip at a time is
@@ -48,6 +46,12 @@ class VideoModel:
         path: the model file.
         outputs: what `run` returns, in order.
         class_names: a name for each class; None where they are not known.
+        size: (time, height, width) of the network's clip.
+        takes_frames: whether preprocessing is inside the model file: frames of any size go in.
+        preprocessing: the profile, for the network's own size of frames.
+        transform: what decoding does to each frame: (height, width, 3) uint8 RGB to the crop that the network sees;
+            None where preprocessing is inside the model.
+        to_input: returns what `run` takes for the frames of one clip, as `transform` returned them.
         batch: clips in one call.
         fixed_batch: whether the model takes no other number of clips.
         takes_turns: whether decoders rest while it runs, see `takes_turns`.
@@ -69,7 +73,10 @@ class VideoModel:
         self.path, self.outputs, self.class_names = artifact.path, outputs, class_names
         self.fixed_batch = clip_input.batch is not None
         self.notes = (*artifact.notes, *preprocessing.notes)
-        self._artifact, self._input, self._preprocessing = artifact, clip_input, preprocessing
+        self.size, self.takes_frames = clip_input.size, clip_input.takes_frames
+        self.preprocessing = preprocessing.profile
+        self.transform, self.to_input = preprocessing.transform, preprocessing.to_clip
+        self._artifact, self._input = artifact, clip_input
         self._engine = find_engine(artifact.format, options.engine)
         device = self._engine.choose_device(options.device)
         self.batch = clip_input.batch or options.batch or (1 if device == "cpu" else GPU_BATCH)
@@ -89,39 +96,6 @@ class VideoModel:
         spec = self._input.spec
         lead = (self.batch, 1) if self._input.singleton else (self.batch,)
         return {spec.name: (*lead, 3, *self.size)}
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The profile, for the network's own size of frames."""
-        return self._preprocessing.profile
-
-    @property
-    def device(self) -> Device:
-        """Where the engine runs it."""
-        return self._runtime.options.device
-
-    @property
-    def threads(self) -> int | None:
-        """The engine's threads; None for its own number."""
-        return self._runtime.options.threads
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """(time, height, width) of the network's clip."""
-        return self._input.size
-
-    @property
-    def takes_frames(self) -> bool:
-        """Whether preprocessing is inside the model file: frames of any size go in."""
-        return self._input.takes_frames
-
-    @property
-    def transform(self) -> Transform | None:
-        """What decoding does to each frame: (height, width, 3) uint8 RGB to the crop that the network sees.
-
-        None where preprocessing is inside the model.
-        """
-        return self._preprocessing.transform
 
     @property
     def runtime_options(self) -> RuntimeOptions:
@@ -147,17 +121,6 @@ class VideoModel:
         moved.path, moved._artifact = path, replace(self._artifact, path=path, states=())
         moved._runtime = self._engine.open(path, replace(self._runtime.options, states=()))
         return moved
-
-    def to_input(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """Return what `run` takes for one clip.
-
-        Args:
-            frames: (time, height, width, 3), as decoding with `transform` returns them.
-
-        Returns:
-            (3, time, height, width) float32; with preprocessing inside the model, the frames as they are.
-        """
-        return self._preprocessing.to_clip(frames)
 
     def run(self, clips: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return {output: (len(clips), …)}.

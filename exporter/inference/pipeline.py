@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.inference.batches import Batches, DecodedClip
@@ -33,9 +34,6 @@ from exporter.video.reader import Video, open_video
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 QUEUE_BYTES = 32 << 20
 """Clips that wait for the model: 13 of the published network's. A larger clip waits alone."""
@@ -93,7 +91,8 @@ def run_videos(
     failed: dict[int, C3DExportError] = {}
     turns = Turns() if (model.takes_turns if take_turns is None else take_turns) else None
     decoder = _Decoder(model, sources, sampling, queues, failed, turns, previews=previews)
-    count = decoders or choose_decoders(model.device, model.threads)
+    runtime = model.runtime_options
+    count = decoders or choose_decoders(runtime.device, runtime.threads)
     threads = [Thread(target=decoder.run, name="decoder", daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()

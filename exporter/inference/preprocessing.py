@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import UsageError
 from exporter.inference.clip_input import ClipInput
 from exporter.inference.types import InferenceOptions
-from models.preprocessing import PROFILES, UNKNOWN, Preprocessing
+from models.preprocessing.profiles import PROFILES, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.preprocessing.selection import ChosenProfile, choose_profile, recorded_profile
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from exporter.video.types import Transform
 
 

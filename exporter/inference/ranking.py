@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import UsageError
 from exporter.inference.outputs import class_outputs
@@ -21,9 +21,6 @@ from exporter.inference.predictions import (
 from exporter.inference.timeline import Timeline
 from exporter.inference.types import ClipOutputs, VideoEnd
 from models.specs import OutputKind, OutputSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NO_CLIPS_EXIT_CODE = 3
 MAX_PREVIEW_SIDE = 320

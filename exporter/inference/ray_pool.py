@@ -14,18 +14,16 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError, UsageError
 from exporter.inference.ray_cluster import connect
 from exporter.inference.types import RayOptions
 from models.errors import count
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ATTEMPTS = 3
 """How many workers may end on an item before it is given up."""

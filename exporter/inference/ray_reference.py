@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from exporter.engines import Runtime
+from exporter.engines.base import Runtime
 from exporter.errors import LimitError, UsageError
 from exporter.inference.ray_pool import Lost, Task, map_on_ray
 from exporter.inference.types import RayOptions

@@ -26,7 +26,7 @@ from models.specs import TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.preprocessing import Preprocessing
+    from models.preprocessing.recipe import Preprocessing
 
     Clip = NDArray[np.float32]
 

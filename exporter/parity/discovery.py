@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines import Runtime
+from exporter.engines.base import Runtime
 from exporter.errors import CheckFailedError, UsageError
 from exporter.parity.batch_axis import may_be_batched
 from exporter.parity.execution import require_repeatable

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.parity.claims import FULL_PRECISION, LOW_PRECISIONS, describe_contradiction, finer_precision
 from exporter.parity.feeds import as_batch, as_items, cast

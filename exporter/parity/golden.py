@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines import Runtime
+from exporter.engines.base import Runtime
 from exporter.errors import BadInputError, OutputError
 from exporter.output_targets import check_output_folder
 from exporter.parity.arrays import load_arrays

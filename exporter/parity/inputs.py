@@ -29,8 +29,8 @@ from exporter.video.reader import read_first_clip
 from exporter.video.sampling import Sampling
 from exporter.video.sources import expand_sources
 from models.built_model import BuiltModel
-from models.preprocessing import Preprocessing
 from models.preprocessing.frames import ClipTransform, FrameTransform
+from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.parity.input_set import InputBatch
 from exporter.results import Precision
 from models.progress import Progress

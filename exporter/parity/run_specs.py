@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import Engine, Runtime, RuntimeOptions, find_engine, find_verifying_engine
+from exporter.engines import Engine, find_engine, find_verifying_engine
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
-from exporter.engines.torchscript import require_device
+from exporter.engines.torch_settings import require_device
 from exporter.formats import runtime_options
 from exporter.onnx_io.precision import detect_precision, only_stores
 from exporter.onnx_io.stored_weights import find_stored_weights, write_changed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import Runtime, RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.parity.discovery import PROBED
 from exporter.parity.feeds import cast_feeds

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from exporter.artifacts.loading import LoadedArtifact, stated_signature
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError
 from exporter.parity.io_mapping import map_by_name
 from exporter.types import UNKNOWN_RANK

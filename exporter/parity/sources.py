@@ -9,7 +9,8 @@ from typing import Literal, Protocol, get_args
 
 from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
-from exporter.engines import Runtime, RuntimeOptions, find_engine, open_float32, open_float64, require_float64
+from exporter.engines import find_engine, open_float32, open_float64, require_float64
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.precision import detect_precision

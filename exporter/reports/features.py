@@ -13,7 +13,7 @@ from exporter.reports.predict import describe_inputs
 from models.errors import count
 
 if TYPE_CHECKING:
-    from exporter.inference.features.results import FeaturesResult, VideoFeatureFiles
+    from exporter.inference.features.types import FeaturesResult, VideoFeatureFiles
     from exporter.inference.predictions import VideoFailure
     from exporter.workflows.features import FeatureRun
 
@@ -38,7 +38,7 @@ def print_head(run: FeatureRun, console: Console) -> None:
 
 def print_video(video: VideoFeatureFiles | VideoFailure, console: Console) -> None:
     """Print a video whose features are complete; those of earlier runs are counted only, failures come at the end."""
-    from exporter.inference.features.results import VideoFeatureFiles
+    from exporter.inference.features.types import VideoFeatureFiles
 
     if not isinstance(video, VideoFeatureFiles) or video.kept:
         return

@@ -12,12 +12,13 @@ from exporter.reports.console import print_field, print_notes, print_text
 from exporter.reports.formatting import escape
 from models.class_names import CLASS_LISTS
 from models.errors import count
-from models.preprocessing import PROFILES, UNKNOWN, Preprocessing
+from models.preprocessing.profiles import PROFILES, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.convert import ConvertResult
-    from models.checkpoints.layouts import Layout
+    from models.checkpoints.layout import Layout
 
 NOT_STATED = "nothing states how frames were prepared for these layouts; predict and features ask for --preprocess"
 """In place of the source of the profile UNKNOWN."""

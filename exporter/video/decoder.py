@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import VideoError
 from exporter.isolation.worker import native_call
@@ -22,7 +23,6 @@ from models.errors import count
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-    from numpy.typing import NDArray
 
 MAX_MISSING_S = 1.0
 """Seconds by which the frames may end before the duration that a container without a number of frames states. That is

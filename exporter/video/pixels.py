@@ -7,13 +7,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.video.types import VideoSummary
 
 if TYPE_CHECKING:
     from av.sidedata.sidedata import SideData
     from av.video.frame import VideoFrame
-    from numpy.typing import NDArray
 
 ORIENTATIONS: dict[tuple[int, ...], tuple[int, bool]] = {
     (1, 0, 0, 1): (0, False),

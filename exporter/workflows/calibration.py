@@ -10,9 +10,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
 from exporter.errors import BadInputError, UsageError, VideoError, join_limited
@@ -31,16 +32,12 @@ from exporter.video.sampling import Sampling, place_evenly
 from exporter.video.sources import expand_sources
 from models.built_model import BuiltModel
 from models.errors import count
-from models.preprocessing import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN
 from models.preprocessing.recipe import COLOURS
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Clip = NDArray[np.float32]
-
+Clip = NDArray[np.float32]
 DEFAULT_SAMPLES = 32
 """Clips that are taken without `--calibration-samples`, if they fit into `DEFAULT_BYTES`: C3D's take 77 MB."""
 DEFAULT_BYTES, MAX_BYTES = 1 << 28, 1 << 32

@@ -32,8 +32,8 @@ from exporter.types import MIN_SNR, ComputePrecision, Device
 from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration
+from exporter.workflows.export_checks import check_precision
 from exporter.workflows.export_command import export_command
-from exporter.workflows.precision import check_precision
 from exporter.workflows.recorded_options import find_build_options
 from exporter.workflows.variant_exports import (
     command_request,

@@ -1,4 +1,4 @@
-"""The manifest of an export as far as it is known before anything is written."""
+"""The manifest of an export as far as it is known before anything is written, its precision included."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest, describe_network, preprocess_options
-from exporter.artifacts.manifest_fields import MANIFEST_VERSION, WEIGHT_DTYPE
+from exporter.artifacts.manifest_fields import (
+    CALIBRATION,
+    MANIFEST_VERSION,
+    MIN_SNR,
+    MIN_TOP1,
+    PRECISION,
+    WEIGHT_DTYPE,
+    OptionValue,
+)
 from exporter.artifacts.rebuilding import relative_to
 from exporter.calibration_clips import CalibrationClips
 from exporter.requests import ExportRequest
-from exporter.workflows.precision import precision_options
 from models.builder import state_sha256
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 
 
 def draft_manifest(request: ExportRequest, model: BuiltModel, clips: CalibrationClips | None) -> Manifest:
@@ -66,3 +73,20 @@ def relative_profile(request: ExportRequest, model: BuiltModel) -> Preprocessing
 def to_utf8(name: str) -> str:
     """Return a file name that JSON can hold: bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def precision_options(request: ExportRequest, clips: CalibrationClips | None) -> dict[str, OptionValue]:
+    """Return the manifest's options that say what an artifact computes in, and what it is held to.
+
+    Args:
+        request: the export.
+        clips: the clips, for a precision below float32.
+    """
+    wanted = request.precision
+    options: dict[str, OptionValue] = {PRECISION: wanted.compute}
+    if clips is not None:
+        options[CALIBRATION] = f"sha256:{clips.sha256} {clips.description}"
+        if request.verify:  # an artifact that was not verified is held to nothing
+            options[MIN_SNR] = wanted.required_snr
+            options |= {} if wanted.min_top1 is None else {MIN_TOP1: wanted.min_top1}
+    return options

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from exporter.artifacts.files import Artifact, file_entry
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import (
-    Manifest,
-)
+from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import record_manifest, sign_manifest
 from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
-from exporter.formats import FORMATS, Candidate, WriteRequest, WriteResult, record_tensors
+from exporter.formats import FORMATS, record_tensors
+from exporter.formats.base import Candidate, WriteRequest, WriteResult
 from exporter.load_checks import Vouched
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.record import parity_record
@@ -33,8 +32,6 @@ from models.builder import build
 from models.built_model import BuiltModel
 from models.preprocessing.network import with_preprocessing
 from models.progress import Progress, no_progress
-
-__all__ = ["ExportResult", "ParityFailedError", "check_request", "export"]
 
 
 @dataclass(frozen=True)

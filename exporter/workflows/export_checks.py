@@ -12,10 +12,10 @@ from exporter.errors import UsageError
 from exporter.formats import FORMATS
 from exporter.output_targets import check_output_folder, check_space
 from exporter.parity.golden import require_cache
+from exporter.parity.held_out import check_bounds
 from exporter.parity.input_set import BATCH_SIZES
 from exporter.requests import ExportRequest
-from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, OptimizeOptions
-from exporter.workflows.precision import check_precision
+from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, CalibrationOptions, OptimizeOptions
 from models.built_model import BuiltModel
 from models.class_names import load_class_names
 from models.config import MAX_CLASSES
@@ -141,3 +141,52 @@ def check_model(model: BuiltModel) -> None:
             raise UsageError(
                 f"{model.title}: {count(len(model.class_names), 'class name')}, but its scores are {scores or 'none'}"
             )
+
+
+def check_precision(request: ExportRequest) -> None:
+    """Refuse a precision that a format cannot compute in, and options that mean nothing with it.
+
+    Raises:
+        UsageError: the message says why, and what to do instead.
+    """
+    wanted = request.precision
+    compute = wanted.compute
+    for name in request.formats:
+        reason = FORMATS[name].precisions.get(compute)
+        if reason is None:
+            able = " and ".join(known for known, fault in FORMATS[name].precisions.items() if not fault)
+            reason = f"it computes in {able}"
+        if reason:
+            raise UsageError(f"--precision {compute} is not available for --format {name}: {reason}")
+    if compute == "fp16" and request.optimize.target == "cpu" and "onnx" in request.formats:
+        raise UsageError(
+            "--precision fp16 with --target cpu: onnxruntime's CPU provider computes float16 convolutions in float32, "
+            "which gains nothing, and Winograd's transforms lose too much accuracy; leave --target out for a GPU's file"
+        )
+    if request.optimize.target == "cuda" and not any(
+        "cuda" in FORMATS[name].rewriting_targets.get(compute, ()) for name in request.formats
+    ):
+        raise UsageError(
+            "--target cuda rewrites ONNX files in float32 and float16 only: take --format onnx, with --precision fp16 "
+            "for the fastest file"
+        )
+    if compute == "fp32":
+        for option, given in (
+            ("--min-snr", wanted.min_snr is not None),
+            ("--min-top1", wanted.min_top1 is not None),
+            ("--calibrate", wanted.calibration != CalibrationOptions()),
+        ):
+            if given:
+                raise UsageError(f"{option} is an option of --precision fp16, bf16 or int8")
+        return
+    if request.optimize.weight_dtype != "fp32":
+        raise UsageError(
+            f"--weight-dtype {request.optimize.weight_dtype} says how float32 arithmetic stores its weights; "
+            f"--precision {compute} decides that itself"
+        )
+    check_bounds(wanted.min_snr, wanted.min_top1)
+    samples = wanted.calibration.samples
+    if samples is not None and not wanted.calibration.clips:
+        raise UsageError("--calibration-samples is an option of --calibrate")
+    if samples is not None and samples < 2:
+        raise UsageError(f"--calibration-samples must be at least 2, one of them held out (got {samples})")

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from exporter.requests import ExportRequest
-from exporter.types import OptimizeOptions, ParityOptions
 from models.built_model import BuiltModel
+from models.command_line import build_words, option_words
 from models.http.addresses import display_source
 from models.options import BuildOptions
-from models.pooling import format_size
 
 WITHOUT_OPTION = ("base_channels", "feature_dim", "fc7_dim")
 """Fields of `BuildOptions` that only Python sets."""
@@ -35,63 +34,33 @@ def export_command(request: ExportRequest) -> str:
 
 
 def _arguments(request: ExportRequest, model: BuildOptions) -> Iterator[str]:
-    optimize, precision, parity, usual = request.optimize, request.precision, request.parity, OptimizeOptions()
-    selection = model.selection
-    values: list[tuple[str, Any, Any]] = [
-        ("--target", optimize.target, usual.target),
-        ("--weight-dtype", optimize.weight_dtype, usual.weight_dtype),
-        ("--optimize-for", optimize.optimize_for, usual.optimize_for),
-        ("--precision", precision.compute, "fp32"),
-        ("--min-snr", precision.min_snr, None),
-        ("--min-top1", precision.min_top1, None),
-        ("--calibration-samples", precision.calibration.samples, None),
-        ("--weights", model.weights, None),
-        ("--layout", model.layout, "auto"),
-        ("--key", selection.key, None),
-        ("--prefix", selection.prefix, None),
-        ("--pool5", model.pool5, None),
-        ("--variant", model.variant, None),
-        ("--input-size", model.input_size and format_size(model.input_size), None),
-        ("--num-classes", model.num_classes, None),
-        ("--labels", model.labels, None),
-        ("--preprocess", model.preprocess, None),
-        ("--mean", model.mean, None),
-        ("--seed", model.seed, 0),
-        ("--outputs", request.outputs and ",".join(request.outputs), None),
-        ("--batch", request.batch, None),
-        ("--opset", request.opset, ExportRequest(()).opset),
-        ("--output-dir", request.output_dir, ExportRequest(()).output_dir),
-        ("--name", request.name, None),
-        ("--device", parity.device, ParityOptions().device),
-    ]
-    repeated = (
-        ("--format", request.formats),
-        ("--calibrate", precision.calibration.clips),
-        ("--ignore", selection.ignore),
-        ("--key-map", selection.key_map),
-        ("--clip", parity.clips),
+    optimize, precision, usual = request.optimize, request.precision, ExportRequest(())
+    yield from option_words(repeated=[("--format", request.formats)])
+    yield from build_words(model)
+    yield from option_words(
+        [
+            ("--target", optimize.target, usual.optimize.target),
+            ("--weight-dtype", optimize.weight_dtype, usual.optimize.weight_dtype),
+            ("--optimize-for", optimize.optimize_for, usual.optimize.optimize_for),
+            ("--precision", precision.compute, usual.precision.compute),
+            ("--min-snr", precision.min_snr, None),
+            ("--min-top1", precision.min_top1, None),
+            ("--calibration-samples", precision.calibration.samples, None),
+            ("--outputs", request.outputs and ",".join(request.outputs), None),
+            ("--batch", request.batch, None),
+            ("--opset", request.opset, usual.opset),
+            ("--output-dir", request.output_dir, usual.output_dir),
+            ("--name", request.name, None),
+            ("--device", request.parity.device, usual.parity.device),
+        ],
+        [("--calibrate", precision.calibration.clips), ("--clip", request.parity.clips)],
+        [
+            ("--autotune", optimize.autotune),
+            ("--external-data", request.external_data),
+            ("--with-preprocess", request.with_preprocess),
+            ("--no-verify", not request.verify),
+        ],
     )
-    flags = (
-        ("--autotune", optimize.autotune),
-        ("--ema", selection.ema),
-        ("--batch-norm", model.batch_norm),
-        ("--new-head", model.new_head),
-        ("--external-data", request.external_data),
-        ("--with-preprocess", request.with_preprocess),
-        ("--no-verify", not request.verify),
-    )
-    for option, given in repeated:
-        for value in given:
-            yield from (option, _text(value))
-    for option, value, default in values:
-        if value != default and value is not None:
-            yield from (option, _text(value))
-    yield from (option for option, given in flags if given)
-
-
-def _text(value: Any) -> str:
-    """Return an option's value; of an address without user, password and query, which may be secrets."""
-    return f"{value:g}" if isinstance(value, float) else display_source(value) if isinstance(value, str) else str(value)
 
 
 def _python_call(request: ExportRequest) -> str:

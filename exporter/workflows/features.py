@@ -16,15 +16,22 @@ from exporter.errors import C3DExportError, UsageError
 from exporter.inference.clips import note_overlap, record_sampling
 from exporter.inference.collected import CollectedResults
 from exporter.inference.features.aggregate import aggregate
-from exporter.inference.features.c3d_blob import check_shapes
+from exporter.inference.features.array_files import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
 from exporter.inference.features.parquet import require_pyarrow
 from exporter.inference.features.record import VERSION, FeatureRecord, record_profile
-from exporter.inference.features.request import FeatureFiles, FeatureRequest
-from exporter.inference.features.results import FeaturesResult, VideoFeatureFiles, VideoFeatures
-from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS, Aggregate, FeatureFormat
-from exporter.inference.features.video_rows import VideoRows, split_videos
-from exporter.inference.features.writing import write_videos
+from exporter.inference.features.types import (
+    AGGREGATES,
+    FEATURE_FORMATS,
+    Aggregate,
+    FeatureFiles,
+    FeatureFormat,
+    FeatureRequest,
+    FeaturesResult,
+    VideoFeatureFiles,
+    VideoFeatures,
+)
+from exporter.inference.features.writing import VideoRows, split_videos, write_videos
 from exporter.inference.model import VideoModel
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
 from exporter.inference.ray_runner import run_videos_anywhere
@@ -34,10 +41,8 @@ from exporter.storage import display
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from exporter.workflows.video_inputs import open_videos
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 from models.progress import Progress, no_progress
-
-__all__ = ["FeatureFiles", "FeatureRequest", "FeatureRun", "features", "open_features", "write_features"]
 
 
 class FeatureRun:

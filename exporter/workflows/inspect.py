@@ -16,7 +16,8 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.provenance import check_expected, check_provenance, require_covered
 from exporter.errors import ArtifactError, CheckpointError, IntegrityError, UsageError
 from exporter.file_state import require_unchanged
-from exporter.formats import FORMATS, Format, find_format
+from exporter.formats import FORMATS, find_format
+from exporter.formats.base import Format
 from exporter.formats.onnx import embedded_manifest
 from exporter.formats.openvino import read_ir_manifest, states_weights_hash, weights_fault
 from exporter.formats.openvino_model import HINT_OPTION
@@ -210,7 +211,7 @@ def _layer_types(model: onnx.ModelProto) -> str:
 
 def _as_weights(path: Path) -> dict[str, str]:
     """Return whether a model's initialisers would load as a checkpoint; nothing where no layout matches."""
-    from models.checkpoints import read_raw
+    from models.checkpoints.checkpoint import read_raw
     from models.checkpoints.summary import describe_checkpoint
 
     try:
@@ -255,13 +256,13 @@ def _artifact(
 
 
 def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -> Inspection:
-    from models.checkpoints import read_raw
+    from models.checkpoints.checkpoint import read_raw
     from models.checkpoints.summary import describe_checkpoint
 
     file, raw = read_raw(source, progress, options.expect_sha256)
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
     facts = {"holds": ", ".join([count(len(raw.tensors), "tensor"), *dtypes])}
-    facts |= {"converted": f"from {raw.source}"} if raw.source else {}
+    facts |= {"converted": f"from {raw.conventions.source}"} if raw.conventions.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
     described = describe_checkpoint(source, file, raw, options)
     facts |= described.facts

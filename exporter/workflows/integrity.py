@@ -31,7 +31,8 @@ from exporter.artifacts.provenance import check_expected, check_provenance, requ
 from exporter.artifacts.store import recover
 from exporter.errors import ArtifactError, C3DExportError, IntegrityError, Refuse, refuse_one
 from exporter.file_state import require_unchanged
-from exporter.formats import FORMATS, Format, find_format
+from exporter.formats import FORMATS, find_format
+from exporter.formats.base import Format
 from exporter.load_checks import LoadChecks
 from exporter.onnx_io.data_links import link_fault
 from exporter.signing import read_public_keys

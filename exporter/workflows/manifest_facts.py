@@ -9,7 +9,7 @@ from exporter.artifacts.manifest_fields import OptionValue
 from exporter.formats import FORMATS
 from models.class_names import describe_class_names
 from models.errors import count, join_limited
-from models.preprocessing import NOT_KNOWN, UNKNOWN
+from models.preprocessing.profiles import NOT_KNOWN, UNKNOWN
 
 MAX_ITEMS = 4
 """Items of an option that are listed."""

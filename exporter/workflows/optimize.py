@@ -21,8 +21,14 @@ from exporter.requests import OptimizeRequest
 from exporter.results import ParityReport
 from exporter.timing import timed
 from exporter.workflows.candidates import ParityFailedError, first_accepted
-from exporter.workflows.optimization.decisions_file import read_decisions
-from exporter.workflows.optimization.files import copy_model, load_onnx, output_path, publish_model, total_bytes
+from exporter.workflows.optimization.files import (
+    copy_model,
+    load_onnx,
+    output_path,
+    publish_model,
+    read_decisions,
+    total_bytes,
+)
 from exporter.workflows.optimization.rewriter import Rewriter, Rewritten
 from exporter.workflows.optimization.speed import Speed
 from exporter.workflows.optimization.trial import Trial

@@ -17,7 +17,7 @@ from models.checkpoints.sources import is_remote
 from models.class_names import CLASS_LISTS, get_class_names
 from models.config import C3DConfig
 from models.options import BuildOptions, WeightSelection
-from models.preprocessing import PROFILES, UNKNOWN
+from models.preprocessing.profiles import PROFILES, UNKNOWN
 
 
 def find_build_options(artifact: LoadedArtifact, reference: BuildOptions) -> BuildOptions | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.errors import BadInputError
 from exporter.inference.clips import plan_sampling
-from exporter.inference.features.request import FeatureRequest
+from exporter.inference.features.types import FeatureRequest
 from exporter.inference.model import VideoModel
 from exporter.inference.predict_request import PredictRequest
 from exporter.inference.predictions import VideoFailure

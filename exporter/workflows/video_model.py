@@ -37,7 +37,7 @@ from models.class_names import check_class_count, load_class_names
 from models.http.addresses import display_source
 from models.options import BuildOptions
 from models.paths import atomic_write
-from models.preprocessing import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN
 from models.preprocessing.selection import choose_profile
 from models.progress import Progress, no_progress
 
@@ -174,7 +174,7 @@ class _CachedExport:
 def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progress) -> tuple[Path, tuple[str, ...]]:
     """Export a checkpoint into the cache folder, unless it is there."""
     from models.builder import build as build_network
-    from models.checkpoints import read_raw
+    from models.checkpoints.checkpoint import read_raw
 
     target_format = _format_for(options)
     engine = find_engine(target_format, options.engine)

@@ -33,7 +33,8 @@ from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
 from models.errors import CheckpointError, UsageError, join_limited
 from models.options import WeightSelection
 from models.pooling import Pool5, Variant
-from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing.profiles import UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.progress import Progress, no_progress
 
 DEFAULT_SELECTION = WeightSelection()
@@ -91,12 +92,12 @@ class Checkpoint:
     @property
     def stated_pool5(self) -> Pool5 | None:
         """The pool5 convention that the file itself states, in metadata, a graph or a pickled module."""
-        return self.raw.pool5 or find_pool5(self.raw.content, self.found.prefix)
+        return self.raw.conventions.pool5 or find_pool5(self.raw.content, self.found.prefix)
 
     @property
     def preprocessing(self) -> Preprocessing:
         """The profile that its weights expect: as the file states it, otherwise as a proven layout does."""
-        return self.raw.preprocessing or (self.layout.preprocessing if self._is_proven else UNKNOWN)
+        return self.raw.conventions.preprocessing or (self.layout.preprocessing if self._is_proven else UNKNOWN)
 
     @property
     def class_list(self) -> str | None:
@@ -110,7 +111,7 @@ class Checkpoint:
         Raises:
             CheckpointError: the file states another number of names than its fc8 has outputs.
         """
-        if (stated := self.raw.class_names) is None:
+        if (stated := self.raw.conventions.class_names) is None:
             return get_class_names(self.class_list) if self.class_list else None
         if self.num_classes not in (0, len(stated)):
             raise CheckpointError(
@@ -130,17 +131,17 @@ class Checkpoint:
     @property
     def states_conventions(self) -> bool:
         """Whether the file itself states what its names do not: this project wrote it, or it holds a graph."""
-        return self.raw.pool5 is not None or self.raw.preprocessing is not None
+        return self.raw.conventions.pool5 is not None or self.raw.conventions.preprocessing is not None
 
     @property
     def variant(self) -> Variant | None:
         """The variant: as the file states it, otherwise as its names do; None where neither does."""
-        return self.raw.variant or self.layout.variant
+        return self.raw.conventions.variant or self.layout.variant
 
     @property
     def input_size(self) -> InputSize | None:
         """(channel, time, height, width) of a clip, where the file states it."""
-        return self.raw.input_size
+        return self.raw.conventions.input_size
 
     @property
     def num_classes(self) -> int:

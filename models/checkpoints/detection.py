@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.checkpoints.key_map import KeyMap, find_head, splits
-from models.checkpoints.layouts import LAYERS, LAYOUTS, LINEARS, SEQUENTIAL, Layout
+from models.checkpoints.layout import LAYERS, LINEARS, SEQUENTIAL, Layout
+from models.checkpoints.layouts import LAYOUTS
 from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
 from models.errors import UsageError, did_you_mean

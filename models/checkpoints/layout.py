@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from models.config import BATCH_NORMS, CONVOLUTIONS, LINEAR_BATCH_NORMS, InputSize
 from models.pooling import Pool5, Variant
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor

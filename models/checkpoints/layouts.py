@@ -7,12 +7,52 @@ differ in what no shape shows (the direction of a kernel, the order in which fc6
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
 from models.checkpoints import layout_names
-from models.checkpoints.layout import LAYERS, LINEARS, SEQUENTIAL, Layout
-from models.checkpoints.wrappers import is_jfzhang95_training
+from models.checkpoints.layout import LAYERS, SEQUENTIAL, Layout
 from models.preprocessing import profiles
 
-__all__ = ["LAYERS", "LAYOUTS", "LINEARS", "SEQUENTIAL", "Layout"]
+HEAD_TENSORS = 2
+"""fc8's weight and bias."""
+
+
+def is_jfzhang95_training(content: object) -> bool:
+    """Return whether train.py of jfzhang95/pytorch-video-recognition wrote a file.
+
+    Three things together are taken for proof. The file's keys are `epoch`, `state_dict` and `opt_dict` and no other;
+    `opt_dict` is the usual name of nothing else. The optimizer has two groups of parameters: all layers but fc8, and
+    fc8. The learning rate of fc8's is ten times that of the others, which its schedule never changes.
+
+    Args:
+        content: what a reader of checkpoints returned.
+    """
+    if not isinstance(content, Mapping):
+        return False
+    members = cast("Mapping[object, object]", content)
+    if set(members) != {"epoch", "state_dict", "opt_dict"}:
+        return False
+    groups = _get(members["opt_dict"], "param_groups")
+    if not isinstance(groups, Sequence) or len(groups) != 2:
+        return False
+    counts = tuple(_length(_get(group, "params")) for group in groups)
+    rates = tuple(_get(group, "lr") for group in groups)
+    if counts != (2 * len(LAYERS) - HEAD_TENSORS, HEAD_TENSORS):
+        return False
+    return all(isinstance(rate, float) for rate in rates) and math.isclose(
+        cast("float", rates[1]), 10 * cast("float", rates[0]), rel_tol=1e-6
+    )
+
+
+def _get(mapping: object, key: str) -> object:
+    return cast("Mapping[object, object]", mapping).get(key) if isinstance(mapping, Mapping) else None
+
+
+def _length(values: object) -> int:
+    return len(cast("Sequence[object]", values)) if isinstance(values, list | tuple) else -1
+
 
 SPORTS1M, UCF101 = "sports1m", "ucf101"
 """Lists of `models.class_names`. Caffe's lists of videos number the classes of UCF-101 as classInd.txt does, and so do

@@ -13,7 +13,7 @@ from models.built_model import BuiltModel
 from models.config import CLIP_SHAPE, MANIFEST_KEY, InputSize
 from models.errors import CheckpointError
 from models.pooling import Pool5, Variant
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 
 CONVENTIONS_KEY = "c3d_export.conventions"
 """The key in a safetensors file's metadata."""
@@ -26,6 +26,9 @@ class Source:
     file: str
     sha256: str
     layout: str
+
+    def __str__(self) -> str:
+        return f"{self.file} ({self.layout}, SHA-256 {self.sha256})"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Conventions:
         if self.class_names is None:
             fields.pop("class_names", None)  # what was decoded from JSON has no attribute for a default
         return msgspec.json.encode(fields).decode()
+
+
+NONE_STATED = Conventions()
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, Candidate, choose
 from models.checkpoints.sources import ResolvedSource
 from models.class_names import ClassNames, describe_class_names, suggest_labels
+from models.command_line import build_words
 from models.config import C3DConfig
 from models.errors import C3DExportError, CheckpointError, count, join_limited, without_path
-from models.http.addresses import display_source
-from models.options import BuildOptions, WeightSelection
+from models.options import BuildOptions
 from models.planning import fit_preprocessing, plan
-from models.pooling import Variant, format_size
-from models.preprocessing import NOT_KNOWN, UNKNOWN
+from models.pooling import Variant
+from models.preprocessing.profiles import NOT_KNOWN, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def _describe_chosen(
     facts["loads"] = check.text
     if check.config is not None:
         facts["exports"] = f"{check.config.describe()}: {', '.join(check.config.default_outputs)}"
-        facts["command"] = export_command(source, options, ambiguous=len(found) > 1)
+        words = ("c3d-export", "--format", "onnx", *build_words(replace(options, weights=source)))
+        facts["command"] = shlex.join(words) + (" --layout NAME" if len(found) > 1 else "")
     return Description(facts, names)
 
 
@@ -160,28 +161,6 @@ def _describe_classes(checkpoint: Checkpoint, names: ClassNames | None) -> dict[
     if names is None:
         return {"class names": f"not known; {suggest_labels(checkpoint.num_classes)} sets them"}
     return {"class names": describe_class_names(names)}
-
-
-def export_command(source: str | Path, options: BuildOptions, *, ambiguous: bool = False) -> str:
-    """Return the command line that exports a checkpoint with the options that were given."""
-    words = ["c3d-export", "--format", "onnx", "--weights", display_source(source)]
-    if options.layout != "auto":
-        words += ["--layout", options.layout]
-    words += selection_options(options.selection)
-    words += ["--batch-norm"] * options.batch_norm
-    words += ["--pool5", options.pool5] if options.pool5 else []
-    words += ["--input-size", format_size(options.input_size)] if options.input_size else []
-    words += ["--variant", options.variant] if options.variant else []
-    return shlex.join(words) + (" --layout NAME" if ambiguous else "")
-
-
-def selection_options(selection: WeightSelection) -> list[str]:
-    """Return the command-line options of a selection."""
-    named = (("--key", selection.key), ("--prefix", selection.prefix))
-    words = [word for option, value in named if value is not None for word in (option, value)]
-    words += ["--ema"] * selection.ema
-    words += [word for pattern in selection.ignore for word in ("--ignore", pattern)]
-    return words + [word for entry in selection.key_map for word in ("--key-map", entry)]
 
 
 def check_loading(file: ResolvedSource, raw: ReadResult, layout: str, options: BuildOptions) -> LoadCheck:

@@ -15,17 +15,6 @@ from pathlib import Path
 
 from models.errors import BadInputError, UsageError, count, did_you_mean, join_limited
 
-__all__ = [
-    "CLASS_LISTS",
-    "ClassList",
-    "ClassNames",
-    "check_class_count",
-    "describe_class_names",
-    "get_class_names",
-    "load_class_names",
-    "suggest_labels",
-]
-
 ClassNames = tuple[str, ...]
 Labels = str | Path | Sequence[str]
 """A known list's name, a file, or the names themselves."""

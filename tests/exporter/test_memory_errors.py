@@ -13,7 +13,7 @@ import torch
 from helpers.toy_engine import ToyRuntime
 from numpy.typing import NDArray
 
-from exporter.engines import RuntimeOptions, Tensors
+from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, LimitError, OutOfMemoryError
 from exporter.memory_errors import as_memory_error, is_out_of_memory, translate_memory_errors
 

@@ -17,7 +17,8 @@ from helpers.run import call
 
 from exporter import trust
 from exporter.artifacts.files import sha256_file
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError, C3DExportError
 from exporter.load_checks import Vouched
 from exporter.trust import RECORD, describe_unrecorded, is_recorded, open_code, record_written, require_recorded

@@ -6,7 +6,7 @@ from itertools import product
 from exporter.bench.deployment.types import MissingRow, Variant
 from exporter.engines import find_engine
 from exporter.errors import UnavailableError
-from exporter.formats import Format
+from exporter.formats.base import Format
 from exporter.types import FASTEST_TARGET, WEIGHT_DTYPES, ComputePrecision, Device, FormatName, Target
 
 PRECISION_ORDER: tuple[ComputePrecision, ...] = ("fp32", "int8", "bf16", "fp16")

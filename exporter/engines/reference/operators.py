@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
-from exporter.engines.reference.kernels.types import Body
+from exporter.engines.reference.kernels.types import Body, to_tensor
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
-from exporter.engines.reference.rounding import round_to_float16
 from exporter.engines.reference.single_node import (
     FloatName,
     in_onnx,
@@ -32,6 +32,20 @@ from exporter.engines.reference.single_node import (
 from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.windows import crops_under_same
 from models.errors import first_line
+
+
+def round_to_float16(value: Any) -> Any:
+    """Return a value with each float32 number replaced by the nearest of float16, in float32.
+
+    Ties go to the even number, numbers from 65520 become infinite, and those below 2^-14 are rounded to multiples of
+    2^-24: IEEE 754 binary16, as a GPU's conversion does. Sequences are rounded item by item; what is no float32 stays.
+    """
+    if isinstance(value, list):
+        return [round_to_float16(item) for item in value]
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+        return value
+    return to_tensor(value).to(torch.float16).float().numpy()
+
 
 OWN_KERNEL = "own kernel"
 IN_ONNX = "onnx's evaluator"

@@ -10,7 +10,7 @@ import onnx
 
 from exporter.fault_injection.faults.base import FaultSite, FaultType, FindSites, Generator, find_outputs, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph, set_attribute
-from exporter.formats.onnx_preprocess import PREFIX
+from exporter.formats.onnx_preprocess.nodes import PREFIX
 from exporter.onnx_io.attributes import get_attributes
 
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")

@@ -8,7 +8,7 @@ import numpy as np
 
 from exporter.fault_injection.faults.base import Build, FaultSite, FaultType, FindSites, Generator, Inject, insert_after
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
-from exporter.formats.onnx_preprocess import CLIP_VALUE, PREFIX
+from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE, PREFIX
 
 COLOUR_AXIS = 4
 """Of frames (N, T, H, W, 3)."""

@@ -4,7 +4,3 @@ The pixels equal those of `models.preprocessing.module`, which computes the same
 resizes with OpenCV. Only standard operators of opset 17 occur, all of them unchanged up to opset 28. Positions along an
 axis are integers in 32 bits where that is possible, because some engines compute int64 as int32 and float64 as float32.
 """
-
-from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE, PREFIX, add_preprocessing
-
-__all__ = ["CLIP_VALUE", "PREFIX", "add_preprocessing"]

@@ -24,7 +24,7 @@ import onnx_ir as ir
 from exporter.passes.builder import Builder
 
 if TYPE_CHECKING:
-    from models.preprocessing import Interpolation
+    from models.preprocessing.recipe import Interpolation
 
 WEIGHT_ONE = 1 << 11
 """OpenCV's weight of 1."""

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from exporter.video.sources import PATTERN
-from models.file_names import find_name_fault
-from models.text import is_visible
+from models.text import find_name_fault, is_visible
 
 MAX_BYTES = 120
 """Bytes of a name in UTF-8; file systems allow 255, and endings are added."""

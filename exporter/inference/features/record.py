@@ -15,7 +15,7 @@ import msgspec
 from exporter.errors import OutputError
 from exporter.inference.features.types import Aggregate, FeatureFormat
 from models.paths import is_plain_name
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 
 VERSION = 1
 Record = TypeVar("Record")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError
 from exporter.onnx_io.signature import read_signature
 from models.progress import Progress, no_progress

@@ -1,4 +1,4 @@
-"""The files that `optimize()` reads and writes: the model with its manifest and data, and the result beside it."""
+"""The files that `optimize()` reads and writes: the model with its manifest and data, the result, and decisions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact
@@ -18,11 +20,14 @@ from exporter.artifacts.store import check_name, staging
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import load_artifact, record_tensors
 from exporter.load_checks import LoadChecks
+from exporter.onnx_io.load import load_without_weights
 from exporter.output_targets import check_output_folder, check_space
+from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from exporter.requests import OptimizeRequest
 from exporter.signing import SigningKey
 from exporter.storage import translate_os_errors
-from models.paths import same_file
+from models.config import MANIFEST_KEY
+from models.paths import read_small_file, same_file
 
 SUFFIX = ".onnx"
 SMALLEST_RATIO = 4
@@ -124,3 +129,44 @@ def copy_model(
 def total_bytes(files: Sequence[Path]) -> int:
     """Return the size of a model and its data, without the manifest."""
     return sum(path.stat().st_size for path in files if not path.name.endswith(f"{SUFFIX}{MANIFEST_SUFFIX}"))
+
+
+MAX_BYTES = 1 << 26
+"""A record of a large model takes some hundred kilobytes, and `--json`'s output a few megabytes."""
+
+
+def read_decisions(path: Path) -> DecisionRecord:
+    """Read the record in a file.
+
+    Args:
+        path: a model (`.onnx`), its manifest, what `optimize --json` printed, or a bare record.
+
+    Raises:
+        ArtifactError: unreadable, or without a record.
+    """
+    if path.suffix == ".onnx":
+        metadata = {entry.key: entry.value for entry in load_without_weights(path).metadata_props}
+        if RECORD_KEY in metadata:
+            return DecisionRecord.from_json(metadata[RECORD_KEY], str(path))
+        text: str | bytes = metadata.get(MANIFEST_KEY, "{}")
+    else:
+        text = read_small_file(path, "file of decisions", MAX_BYTES, ArtifactError)
+    return _find(text, path)
+
+
+def _find(text: str | bytes, path: Path) -> DecisionRecord:
+    """Return the record in a manifest, in `--json`'s output, or the record that the text is."""
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: neither JSON nor an .onnx file: {error}") from error
+    if not isinstance(found, dict):
+        raise ArtifactError(f"{path}: holds no decisions of optimize")
+    holder = msgspec.convert(found, dict[str, object])
+    options = holder.get("options")
+    record = holder.get(RECORD_OPTION, options.get(RECORD_OPTION) if isinstance(options, dict) else None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(record, str):
+        return DecisionRecord.from_json(record, str(path))
+    if "rewritten" in holder:
+        return DecisionRecord.from_json(text, str(path))
+    raise ArtifactError(f"{path}: holds no decisions of optimize; a model that optimize wrote does, or its --json")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.store import hide_stage, staging
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats.onnx import PASSES_KEY

@@ -11,7 +11,7 @@ from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 from exporter.bench.statistics import paired_ratio
-from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.timing import RoundOptions, interleave

@@ -10,8 +10,3 @@ else becomes a `NotBuilt` record whose arguments and state stay reachable. The w
     rules, plain, arrays, joblib, storages, hazards       what the names in a file mean here
     resolve, buffers        in the end, tensors: views of the mapped file
 """
-
-from models.checkpoints.pickles.errors import PickleError
-from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_pickles, read_torch_tar, read_torch_zip
-
-__all__ = ["PickleContent", "PickleError", "read_pickle", "read_pickles", "read_torch_tar", "read_torch_zip"]

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.contents import NotBuilt
-from models.checkpoints.pickles.buffers import flat_tensor
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.plain import as_view
-from models.checkpoints.pickles.storages import as_sizes, shown_sizes
+from models.checkpoints.pickles.storages import as_sizes, flat_tensor, shown_sizes
 from models.checkpoints.pickles.values import Global, UnbuiltObject
 
 DTYPES: dict[str, torch.dtype] = {

@@ -5,16 +5,41 @@ Sources: `torch/_utils.py` (`_rebuild_*`), `torch/serialization.py` (persistent 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoints.pickles.buffers import flat_tensor
+from models.checkpoints.copying import copy_bytes
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.values import Global, printable
+
+
+def flat_tensor(raw: memoryview, dtype: torch.dtype, budget: Budget, *, big_endian: bool = False) -> Tensor:
+    """Return the whole of `raw` as a tensor of one axis; its length must be a multiple of the dtype's size.
+
+    Aligned numbers in this machine's byte order are a view of `raw`, all others are copied once.
+
+    Raises:
+        PickleError: the budget does not allow the copy.
+    """
+    if not raw.nbytes:
+        return torch.empty(0, dtype=dtype)
+    swapped = dtype.itemsize > 1 and big_endian != (sys.byteorder == "big")
+    numbers = np.frombuffer(raw, np.uint8)
+    if swapped or raw.readonly or numbers.ctypes.data % dtype.itemsize:
+        budget.charge_bytes(raw.nbytes)
+        copy = copy_bytes(raw)
+        if swapped:
+            component = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
+            copy.numpy().view(f"u{component}").byteswap(inplace=True)
+        return copy.view(dtype)
+    return torch.from_numpy(numbers).view(dtype)
+
 
 MAX_AXES = 64
 """torch's own limit."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.readers.archives import open_inside
-from models.checkpoints.readers.base import MAX_TENSORS, Hashing, MappedFile, ReadResult, open_mapped
+from models.checkpoints.readers.base import Hashing, MappedFile, ReadResult, open_mapped
 from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
 from models.checkpoints.readers.keras import is_hdf5, read_keras
 from models.checkpoints.readers.mxnet import is_mxnet, read_mxnet

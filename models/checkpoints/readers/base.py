@@ -22,17 +22,13 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from models.checkpoints.contents import MAX_TENSORS, NotBuilt, TensorTree, flatten
+from models.checkpoints.contents import TensorTree, flatten
 from models.checkpoints.copying import copy_bytes
-from models.config import InputSize
+from models.checkpoints.metadata import NONE_STATED, Conventions
 from models.errors import CheckpointError
 from models.paths import descriptor_path, is_plain_name
-from models.pooling import Pool5, Variant
-from models.preprocessing import Preprocessing
 from models.protobuf_wire import WireReader
 from models.unpacking import max_unpacked
-
-__all__ = ["MAX_TENSORS", "Hashing", "MappedFile", "NotBuilt", "ReadResult", "open_mapped"]
 
 HASH_BUFFER = 1 << 20
 MAX_AXES = 64
@@ -154,33 +150,23 @@ class ReadResult:
         content: a tree of dicts, lists and tuples, whose leaves are tensors on the CPU, plain values and strings, and
             `NotBuilt` records; {name: tensor} for formats without nesting. It may be cyclic.
         container: the file format, for display and the manifest.
-        pool5: the convention, if the file itself states it.
-        preprocessing: the profile, if the file itself states it.
-        source: description of the checkpoint it was converted from, if the file states it.
+        conventions: what the file itself states of its weights.
         others: further files that hold part of the content, in order.
         not_built: the classes and functions that the file names and that were not imported, sorted.
         hazards: those of them that would have run code of the file's choice, such as `os.system`.
         sha256: SHA-256 of the file as it was given, so of the archive where the checkpoint is in one (of all files one
             after another, where there are several); `read_file` sets it.
         size: bytes of the file (or files) as given; `read_file` sets it.
-        variant: the variant of the network, if the file itself states it.
-        input_size: (channel, time, height, width) of a clip, if the file itself states it.
-        class_names: a name for each class, if the file itself states them.
     """
 
     content: object
     container: str
-    pool5: Pool5 | None = None
-    preprocessing: Preprocessing | None = None
-    source: str = ""
+    conventions: Conventions = NONE_STATED
     others: tuple[MappedFile, ...] = ()
     not_built: tuple[str, ...] = ()
     hazards: tuple[str, ...] = ()
     sha256: str = ""
     size: int = 0
-    variant: Variant | None = None
-    input_size: InputSize | None = None
-    class_names: tuple[str, ...] | None = None
 
     @cached_property
     def contents(self) -> TensorTree:

@@ -17,7 +17,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
+from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, FIXED32, VARINT, Field, WireError
 
@@ -87,8 +88,8 @@ def _blobs(file: MappedFile) -> dict[str, Field]:
             continue
         name_field, blob_field = LAYERS[layer.number]
         members = list(file.wire.fields(layer.start, layer.end))
-        names = [file.data[field.start : field.end] for field in members if field.number == name_field]
-        name = names[-1].decode("utf-8", "backslashreplace") if names else ""
+        names = [field for field in members if field.number == name_field]
+        name = file.wire.text(names[-1]) if names else ""
         for index, blob in enumerate(field for field in members if field.number == blob_field and field.wire == BYTES):
             parameter = PARAMETERS[index] if index < len(PARAMETERS) else f"blob{index}"
             if f"{name}.{parameter}" in found:

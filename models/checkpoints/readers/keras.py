@@ -25,7 +25,8 @@ import msgspec
 import numpy as np
 from torch import Tensor
 
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
+from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.npz import torch_dtype
 from models.errors import CheckpointError, UnavailableError, install_command
 

@@ -21,7 +21,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
+from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
 
 MAGIC = (0x112).to_bytes(8, "little")

@@ -5,7 +5,8 @@ The pickle is interpreted by `models.checkpoints.pickles`: nothing of the file i
 
 from __future__ import annotations
 
-from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.npz import torch_dtype
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoints.pickles import PickleError, read_pickles
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickles
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.readers.zip_archive import Member, verified_members

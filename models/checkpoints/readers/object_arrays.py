@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor
 
-from models.checkpoints.readers.base import NotBuilt
+from models.checkpoints.contents import NotBuilt
 
 ARRAY = "numpy.ndarray"
 

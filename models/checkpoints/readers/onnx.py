@@ -7,13 +7,14 @@ onnx/onnx.proto of the ONNX project.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.metadata import read_conventions
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.config import CLIP_SHAPE, InputSize
 from models.errors import CheckpointError
 from models.pooling import Pool5
@@ -80,16 +81,8 @@ def read_onnx(file: MappedFile) -> ReadResult:
         reported = read_conventions(file.path, opened.file.wire.pairs(model.get(14, [])))
     except WireError as error:
         raise CheckpointError(f"{file.path}: not a valid ONNX model, or truncated: {error}") from error
-    return ReadResult(
-        tensors,
-        "ONNX",
-        pool5 or reported.pool5,
-        reported.preprocessing,
-        others=tuple(opened.others.values()),
-        variant=reported.variant,
-        input_size=size or reported.input_size,
-        class_names=reported.class_names,
-    )
+    conventions = replace(reported, pool5=pool5 or reported.pool5, input_size=size or reported.input_size)
+    return ReadResult(tensors, "ONNX", conventions, others=tuple(opened.others.values()))
 
 
 def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.metadata import read_conventions
-from models.checkpoints.readers.base import MAX_AXES, MAX_TENSORS, MappedFile, ReadResult
+from models.checkpoints.readers.base import MAX_AXES, MappedFile, ReadResult
 from models.errors import CheckpointError, join_limited
 
 LENGTH_BYTES = 8
@@ -43,22 +44,7 @@ def read_safetensors(file: MappedFile) -> ReadResult:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{file.path}: not a valid safetensors file: {error}") from error
-    reported = read_conventions(file.path, metadata)
-    source = (
-        f"{reported.source.file} ({reported.source.layout}, SHA-256 {reported.source.sha256})"
-        if reported.source
-        else ""
-    )
-    return ReadResult(
-        tensors,
-        "safetensors",
-        pool5=reported.pool5,
-        preprocessing=reported.preprocessing,
-        source=source,
-        variant=reported.variant,
-        input_size=reported.input_size,
-        class_names=reported.class_names,
-    )
+    return ReadResult(tensors, "safetensors", read_conventions(file.path, metadata))
 
 
 def _check_header(path: Path, header: bytes) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile, ReadResult
+from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed, varint
 

@@ -8,8 +8,9 @@ import tarfile
 from collections.abc import Mapping
 from typing import cast
 
-from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_tar, read_torch_zip
+from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.legacy import MAGIC_TEXT
+from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar, read_torch_zip
 from models.checkpoints.pickles.torch_tar import MEMBERS
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays

@@ -8,7 +8,8 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
-from models.checkpoints.readers.base import MAX_TENSORS, MappedFile
+from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.readers.base import MappedFile
 from models.errors import CheckpointError
 from models.unpacking import BAD_ZIP, ENCRYPTED
 

@@ -14,7 +14,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import ParityRecord
 from exporter.errors import ArtifactError
 from exporter.signing import ManifestSignature
-from models.preprocessing import JFZHANG95
+from models.preprocessing.profiles import JFZHANG95
 
 WHOLE = replace(
     MANIFEST,

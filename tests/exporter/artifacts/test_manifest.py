@@ -16,7 +16,7 @@ from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo
 from models.config import OUTPUTS, C3DConfig
-from models.preprocessing import JFZHANG95, UNKNOWN
+from models.preprocessing.profiles import JFZHANG95, UNKNOWN
 from models.specs import Signature
 
 

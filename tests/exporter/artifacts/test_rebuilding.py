@@ -19,7 +19,8 @@ from models.builder import build, state_sha256
 from models.checkpoints.info import CheckpointInfo
 from models.config import C3DConfig
 from models.options import BuildOptions
-from models.preprocessing import JFZHANG95, Preprocessing
+from models.preprocessing.profiles import JFZHANG95
+from models.preprocessing.recipe import Preprocessing
 
 
 @pytest.fixture

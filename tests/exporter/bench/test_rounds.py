@@ -7,7 +7,8 @@ from typing import Any
 from exporter.bench.rounds import TargetState, run_rounds
 from exporter.bench.targets import BenchTarget
 from exporter.bench.worker_client import Worker, WorkerError
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.timing import RoundOptions
 
 

@@ -15,7 +15,7 @@ from helpers import graphs, toy_engine
 from exporter.bench import worker_main
 from exporter.bench.targets import BenchTarget
 from exporter.bench.worker_client import RUN_FILE, WORKER, Worker, WorkerError
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 
 OWN = Path(sys.executable)
 INPUTS = [{"name": "x", "dtype": "float32", "shape": [2, 6]}]

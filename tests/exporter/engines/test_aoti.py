@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers.code_files import own
 
-from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES, read_metadata, require_processor
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError, UnavailableError, UsageError
 from exporter.system import cpu_features
 from models.specs import Signature, TensorSpec
@@ -84,7 +84,7 @@ def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
         read_metadata(tmp_path / "text.aoti.pt2")
     with zipfile.ZipFile(tmp_path / "zip.aoti.pt2", "w") as archive:
         archive.writestr("archive/models/model.json", "{}")
-    with pytest.raises(ArtifactError, match="not an AOTInductor package"):
+    with pytest.raises(ArtifactError, match="wrapper_metadata.json is missing"):
         read_metadata(tmp_path / "zip.aoti.pt2")
     with pytest.raises(ArtifactError, match="its metadata is not a JSON object"):
         read_metadata(package(tmp_path / "list.aoti.pt2", [1]))

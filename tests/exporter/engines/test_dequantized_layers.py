@@ -9,7 +9,7 @@ import onnx
 import pytest
 from helpers.graphs import graph, node, normal, run_onnxruntime, save
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.dequantized_layers import describe_dequantized_layers, measure_slowdown, remove_quantization
 from exporter.engines.onnxruntime import OnnxRuntime
 

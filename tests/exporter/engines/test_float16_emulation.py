@@ -10,9 +10,10 @@ from helpers.graphs import graph, make_model, node, normal, run_onnxruntime, sav
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions, find_engine, find_verifying_engine
+from exporter.engines import find_engine, find_verifying_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.float16_emulation import Float16Emulation
-from exporter.engines.reference.rounding import round_to_float16
+from exporter.engines.reference.operators import round_to_float16
 
 Half = NDArray[np.float16]
 

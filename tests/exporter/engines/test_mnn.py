@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.mnn import MnnRuntime
 from exporter.errors import CheckFailedError
 from models.specs import Signature, TensorSpec

@@ -8,7 +8,7 @@ import pytest
 from helpers import graphs, small_models
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import Float32Graph, Float64Graph, OnnxReference
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.results import Placement

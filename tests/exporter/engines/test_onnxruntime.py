@@ -12,7 +12,8 @@ import pytest
 from helpers import small_models
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnxruntime import (
     FLOAT16_ON_CPU,
     FLOAT16_ON_CUDA,

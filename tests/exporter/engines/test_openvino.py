@@ -10,7 +10,8 @@ import pytest
 from helpers import small_models
 from onnx import TensorProto
 
-from exporter.engines import ENGINES, RuntimeOptions, find_engine
+from exporter.engines import ENGINES, find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.openvino import open_model
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.types import ParityOptions

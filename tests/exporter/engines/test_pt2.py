@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.code_files import own
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.pt2 import ExportedProgramRuntime, Float32Program, Float64Program
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from models.specs import Signature, TensorSpec

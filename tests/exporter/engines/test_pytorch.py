@@ -8,13 +8,13 @@ import pytest
 import torch
 from helpers.reference import CONVOLUTIONS
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime, open_compiled_network, open_network, save_network
 from exporter.errors import UnavailableError
 from models.builder import BuiltModel, build
 from models.options import BuildOptions
-from models.preprocessing import JFZHANG95
 from models.preprocessing.network import with_preprocessing
+from models.preprocessing.profiles import JFZHANG95
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from helpers import fake_tensorrt, tiny
 from helpers.code_files import own
 from helpers.fake_tensorrt import Machine
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.tensorrt import TensorRtRuntime
 from exporter.engines.tensorrt_library import this_platform
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError, UsageError
-from exporter.formats.tensorrt_build import ShapeProfile, build_engine
+from exporter.formats.tensorrt import ShapeProfile, build_engine
 from models.progress import no_progress
 from models.specs import TensorSpec
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.torch_settings import apply_settings
 
 

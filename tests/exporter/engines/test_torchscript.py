@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.code_files import own
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.torchscript import Float32Script, Float64Script, TorchScriptRuntime
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.types import UNKNOWN_RANK

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.fault_injection.faults import FAULTS, FaultSite
 from exporter.fault_injection.faults.geometry import GEOMETRY
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph

@@ -15,7 +15,8 @@ from helpers.framed import small
 from helpers.profile_origins import ORIGINS
 from numpy.typing import NDArray
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.fault_injection.faults.preprocessing import PREPROCESSING
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 from exporter.fault_injection.harness import set_up
@@ -28,8 +29,9 @@ from exporter.requests import ExportRequest
 from exporter.types import QUICK, ParityOptions
 from exporter.workflows.export import export
 from exporter.workflows.verify import golden_outputs
-from models.preprocessing import EKOSMAN, GLUONCV, JFZHANG95, Preprocessing
 from models.preprocessing.network import with_preprocessing
+from models.preprocessing.profiles import EKOSMAN, GLUONCV, JFZHANG95
+from models.preprocessing.recipe import Preprocessing
 
 Array = NDArray[Any]
 WIDTH, HEIGHT, LEFT, TOP, SIDE = 171, 128, 30, 8, 112

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers.tiny import CLIP, clips, save
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.fault_injection.faults import FAULTS
 from exporter.fault_injection.graph import FaultyGraph
 from exporter.fault_injection.harness import Harness, select_batches

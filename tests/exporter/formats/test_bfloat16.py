@@ -12,7 +12,7 @@ from helpers.code_files import own
 from helpers.residual import residual_network
 
 from exporter.calibration_clips import CalibrationClips
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.pt2 import ExportedProgramRuntime
 from exporter.engines.torchscript import TorchScriptRuntime
 from exporter.errors import UsageError

@@ -17,7 +17,8 @@ from torch import nn
 
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.artifacts.manifest import Manifest, describe_network
-from exporter.formats import FORMATS, WriteRequest, WriteResult
+from exporter.formats import FORMATS
+from exporter.formats.base import WriteRequest, WriteResult
 from exporter.requests import ExportRequest
 from exporter.results import ParityReport
 from exporter.types import DEFAULT_OPSET, MAX_OPSET, OptimizeOptions, WeightDtype

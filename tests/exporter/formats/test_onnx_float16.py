@@ -15,10 +15,11 @@ from torch import nn
 
 from exporter.artifacts.manifest import describe_network
 from exporter.calibration_clips import CalibrationClips
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.float16_emulation import Float16Emulation
 from exporter.engines.onnxruntime import OnnxRuntime
-from exporter.formats import FORMATS, WriteRequest, WriteResult
+from exporter.formats import FORMATS
+from exporter.formats.base import WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut, snr_db
 from exporter.types import DEFAULT_OPSET, OptimizeOptions, PrecisionOptions, Target
 from models.built_model import BuiltModel

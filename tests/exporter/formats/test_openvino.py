@@ -16,17 +16,19 @@ from helpers.framed import small
 from helpers.openvino_files import MODEL, save
 
 from exporter.artifacts.files import sha256_file
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError, IntegrityError, OutputError, UnavailableError, UsageError
 from exporter.formats import FORMATS, bfloat16, load_artifact, openvino_cpu, openvino_model, runtime_options
 from exporter.openvino_ir import read_ir
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions, ParityOptions, PrecisionOptions
-from exporter.workflows.export import ExportResult, check_request, export
+from exporter.workflows.export import ExportResult, export
+from exporter.workflows.export_checks import check_request
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
 from models.built_model import BuiltModel
-from models.preprocessing import JFZHANG95
+from models.preprocessing.profiles import JFZHANG95
 
 
 @pytest.fixture(scope="module")

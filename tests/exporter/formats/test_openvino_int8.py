@@ -17,7 +17,7 @@ from exporter.types import PrecisionOptions
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.export_checks import check_request
 from exporter.workflows.inspect import inspect
-from models.preprocessing import JFZHANG95
+from models.preprocessing.profiles import JFZHANG95
 
 needs_nncf = pytest.mark.skipif(find_spec("nncf") is None, reason="NNCF is an extra: pip install 'c3d-export[int8]'")
 INT8 = PrecisionOptions("int8", min_snr=25.0)

@@ -12,9 +12,9 @@ import torch
 from helpers.residual import residual_network
 
 from exporter.artifacts.store import cleanup_staging
-from exporter.engines import RuntimeOptions
 from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import FORMATS, find_format, load_artifact, pt2_aoti, runtime_options
 from exporter.requests import ExportRequest

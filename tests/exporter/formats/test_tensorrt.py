@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers import fake_tensorrt
+from helpers import fake_tensorrt, tiny
 from helpers.code_files import own
 from helpers.fake_tensorrt import Machine
 from helpers.small_video_model import NARROW
@@ -18,18 +18,24 @@ from helpers.video_command import KNOWN, VideoCommand
 from exporter.artifacts.manifest import Manifest
 from exporter.bench.types import BenchRequest
 from exporter.calibration_clips import CalibrationClips
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
+from exporter.engines.tensorrt_library import this_platform
 from exporter.errors import IntegrityError, UnavailableError, UsageError
-from exporter.formats import FORMATS, WriteRequest
+from exporter.formats import FORMATS
+from exporter.formats.base import WriteRequest
+from exporter.formats.tensorrt import ShapeProfile, build_engine, make_profile, timing_cache_path
 from exporter.requests import ExportRequest
 from exporter.types import DEFAULT_OPSET, BatchProfile, ComputePrecision, ParityOptions, PrecisionOptions
 from exporter.workflows.bench import benchmark
-from exporter.workflows.export import ExportResult, check_request, export
-from exporter.workflows.export_checks import MIN_LARGEST_BATCH
+from exporter.workflows.export import ExportResult, export
+from exporter.workflows.export_checks import MIN_LARGEST_BATCH, check_request
 from exporter.workflows.inspect import inspect
 from exporter.workflows.self_test import self_test
 from exporter.workflows.verify import verify_parity
 from models.builder import build
+from models.progress import no_progress
+from models.specs import TensorSpec
 
 QUICK = ParityOptions(input_types=("random",))
 
@@ -194,3 +200,76 @@ def test_bench_runs_it(published: ExportResult, tmp_path: Path, monkeypatch: pyt
     report = benchmark(request)
     assert (report.targets[0].engine, report.device) == ("TensorRT 11.4.0.106 (cuda)", "cuda")
     assert len(report.measurements) == 1
+
+
+PROFILE = make_profile(TensorSpec("clip", "float32", ("batch", *tiny.CLIP)), BatchProfile(2, 4))
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    monkeypatch.setenv("C3D_EXPORT_CACHE", str(tmp_path / "cache"))
+    return fake_tensorrt.install(monkeypatch)
+
+
+def build_plan(path: Path, profile: ShapeProfile | None = PROFILE) -> dict[str, object]:
+    """Return what the stand-in writes about an engine."""
+    plan = build_engine(path, profile, this_platform(), no_progress)
+    return json.loads(plan.partition(b"\n")[0].removeprefix(fake_tensorrt.MAGIC))
+
+
+@pytest.mark.usefixtures("builder")
+def test_an_engine_keeps_the_graphs_types_and_has_a_profile(tmp_path: Path) -> None:
+    facts = build_plan(tiny.save(tmp_path / "tiny.onnx"))
+    assert facts["profile"] == {"clip": [[size, *tiny.CLIP] for size in (1, 2, 4)]}
+    assert (facts["typed"], facts["tf32"]) == (True, False)
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_fixed_batch_needs_no_profile(tmp_path: Path) -> None:
+    profile = make_profile(TensorSpec("clip", "float32", (2, *tiny.CLIP)), BatchProfile())
+    assert profile is None
+    assert build_plan(tiny.save(tmp_path / "tiny.onnx", batch=2), profile)["profile"] == {}
+
+
+def test_kernel_times_are_kept_by_version_and_gpu(builder: Machine, tmp_path: Path) -> None:
+    path = tiny.save(tmp_path / "tiny.onnx")
+    build_plan(path)
+    build_plan(path)
+    kept = timing_cache_path(this_platform())
+    kept.write_bytes(b"damaged")
+    build_plan(path)
+    kept.write_bytes(b'["of another driver"]')
+    build_plan(path)
+    builder.gpu = "NVIDIA L4"
+    build_plan(path)
+    assert builder.builds == ("measured", "known", "measured", "measured", "measured")
+    assert timing_cache_path(this_platform()) != kept
+
+
+def test_where_no_timing_cache_can_be_set_the_engine_is_built_too(builder: Machine, tmp_path: Path) -> None:
+    builder.refuses_caches = True
+    build_plan(tiny.save(tmp_path / "tiny.onnx"))
+    assert builder.builds == ("measured",)
+    assert not timing_cache_path(this_platform()).exists()
+
+
+def test_without_a_cache_folder_the_engine_is_built_too(
+    builder: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C3D_EXPORT_CACHE", str(tiny.save(tmp_path / "tiny.onnx") / "no folder"))
+    build_plan(tmp_path / "tiny.onnx")
+    assert builder.builds == ("measured",)
+
+
+def test_what_tensorrt_cannot_build_is_told_in_a_line(builder: Machine, tmp_path: Path) -> None:
+    path = tiny.save(tmp_path / "tiny.onnx")
+    with pytest.raises(UnavailableError, match="cannot build the engine: Network has dynamic inputs"):
+        build_plan(path, None)
+    builder.unsupported = ("MaxPool",)
+    with pytest.raises(UnavailableError) as caught:
+        build_plan(path)
+    assert str(caught.value) == (
+        "TensorRT 11.4.0.106 does not take the graph: "
+        "pool1: In node (parseNode): UNSUPPORTED_NODE: no importer registered for op: MaxPool; "
+        "pool2: In node (parseNode): UNSUPPORTED_NODE: no importer registered for op: MaxPool"
+    )

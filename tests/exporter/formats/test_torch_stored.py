@@ -54,13 +54,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_tensors_of_a_torchscript_archive(folder: Path) -> None:
-    found = read_stored_archive(folder / "m.pt", "script")
+    found = read_stored_archive(folder / "m.pt", "archive", "script")
     assert {*hash_tensors(found.tensors or ()).values()} == expected()
     assert [tensor.name for tensor in found.tensors or ()] == [f"data.{number}" for number in range(4)]
 
 
 def test_the_weights_of_an_exported_program(folder: Path) -> None:
-    found = read_stored_archive(folder / "m.pt2", "program")
+    found = read_stored_archive(folder / "m.pt2", "program", "program")
     hashes = hash_tensors(found.tensors or ())
     assert ({*hashes}, {*hashes.values()}) == ({*Small().state_dict()}, expected())
 
@@ -79,13 +79,13 @@ def change(folder: Path, member: str, content: bytes, target: Path) -> Path:
 def test_an_archive_that_torch_does_not_write(member: str, content: bytes, folder: Path, tmp_path: Path) -> None:
     changed = change(folder / "m.pt", member, content, tmp_path / "m.pt")
     if content == b"\x80\x02(.":
-        assert read_stored_archive(changed, "script").tensors == ()  # no tensor is named in it
+        assert read_stored_archive(changed, "archive", "script").tensors == ()  # no tensor is named in it
         return
-    with pytest.raises(ArtifactError, match=r"not as torch writes|does not hold the values of data.0"):
-        read_stored_archive(changed, "script")
+    with pytest.raises(ArtifactError, match=r"not a whole archive|does not hold the values of data.0"):
+        read_stored_archive(changed, "archive", "script")
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(io.BytesIO(b"PK\x03\x04 and no more").getvalue())
-    with pytest.raises(ArtifactError, match="not as torch writes"):
-        read_stored_archive(tmp_path / "m.pt", "script")
+    with pytest.raises(ArtifactError, match="not a whole archive"):
+        read_stored_archive(tmp_path / "m.pt", "archive", "script")

@@ -27,7 +27,8 @@ from exporter.formats.torchscript_variants import (
 from exporter.passes.winograd import torch_module
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions, ParityOptions
-from exporter.workflows.export import ExportResult, ParityFailedError, export
+from exporter.workflows.candidates import ParityFailedError
+from exporter.workflows.export import ExportResult, export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions

@@ -10,7 +10,7 @@ from exporter.inference.clips import note_overlap, plan_sampling, record_samplin
 from exporter.inference.predictions import SamplingRecord
 from exporter.inference.types import ClipOptions
 from exporter.video.sampling import Sampling, Seconds
-from models.preprocessing import GLUONCV, JFZHANG95, MMACTION2
+from models.preprocessing.profiles import GLUONCV, JFZHANG95, MMACTION2
 
 
 def test_the_profile_decides_what_the_options_leave_open() -> None:

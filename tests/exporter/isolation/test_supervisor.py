@@ -220,7 +220,7 @@ def test_secrets_and_core_dumps_stay_behind(tmp_path: Path) -> None:
 def test_onnxruntime_that_divides_by_zero_is_told_as_such(tmp_path: Path) -> None:
     division_overflow(tmp_path / "m.onnx")
     body = """
-    from exporter.engines import RuntimeOptions
+    from exporter.engines.base import RuntimeOptions
     from exporter.engines.onnxruntime import OnnxRuntime
     OnnxRuntime(Path('m.onnx'), RuntimeOptions()).load()
     """
@@ -232,7 +232,7 @@ def test_a_loop_without_an_end_names_its_node(tmp_path: Path) -> None:
     endless_loop(tmp_path / "m.onnx")
     body = """
     import numpy
-    from exporter.engines import RuntimeOptions
+    from exporter.engines.base import RuntimeOptions
     from exporter.engines.onnx_reference import OnnxReference
     class Short(OnnxReference):
         max_seconds = None

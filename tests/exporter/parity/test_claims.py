@@ -25,7 +25,7 @@ from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
 from models.config import MANIFEST_KEY
-from models.preprocessing import JFZHANG95
+from models.preprocessing.profiles import JFZHANG95
 from models.progress import no_progress
 
 MODEL = small(JFZHANG95)

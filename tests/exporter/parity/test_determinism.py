@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.parity.determinism import check_determinism
 from exporter.parity.execution import IOMapping, RunSpec
 from exporter.parity.input_set import InputSet

@@ -11,7 +11,8 @@ from helpers import small_models
 from helpers.parity import FEW, verify
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions, find_engine
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError
 from exporter.parity.execution import IOMapping, RunSpec, make_feeds, run_model, select_batches
 from exporter.parity.input_set import InputSet

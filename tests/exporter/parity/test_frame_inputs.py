@@ -10,7 +10,7 @@ from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import make_frame_inputs
 from exporter.types import QUICK, ParityOptions
 from models.config import C3DConfig
-from models.preprocessing import GLUONCV, JFZHANG95
+from models.preprocessing.profiles import GLUONCV, JFZHANG95
 from models.specs import frames_input
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"

@@ -21,7 +21,7 @@ from exporter.types import QUICK, InputOptions, ParityOptions
 from exporter.video.packaged import packaged_frames
 from models.built_model import BuiltModel
 from models.config import C3DConfig
-from models.preprocessing import HX173149, JFZHANG95, UNKNOWN
+from models.preprocessing.profiles import HX173149, JFZHANG95, UNKNOWN
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 

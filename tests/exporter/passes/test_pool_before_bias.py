@@ -8,7 +8,7 @@ import onnx
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, rewrite
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.float16_emulation import Float16Emulation
 from exporter.passes.float16 import Float16
 from exporter.passes.pool_before_bias import PoolBeforeBias

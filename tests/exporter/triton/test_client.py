@@ -26,7 +26,7 @@ from exporter.triton.types import TritonRequest
 from exporter.types import FormatName, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.triton import triton_repository
-from models.preprocessing import PROFILES
+from models.preprocessing.profiles import PROFILES
 
 REPOSITORY = Path(__file__).parents[3]
 PROFILE = next(profile for profile in PROFILES if profile.name == "mmaction2")

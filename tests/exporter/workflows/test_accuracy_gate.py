@@ -29,7 +29,7 @@ from exporter.workflows.candidates import ParityFailedError
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.sign import sign_artifacts
 from exporter.workflows.verify import verify_parity
-from models.preprocessing import JFZHANG95
+from models.preprocessing.profiles import JFZHANG95
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 MODEL = small(JFZHANG95)

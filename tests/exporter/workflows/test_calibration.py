@@ -14,9 +14,10 @@ from exporter.calibration_clips import PACKAGED_CLIPS, CalibrationClips
 from exporter.errors import BadInputError, C3DExportError, UsageError, VideoError
 from exporter.types import CalibrationOptions
 from exporter.workflows.calibration import DEFAULT_BYTES, DEFAULT_SAMPLES, MAX_BYTES, make_calibration
-from models.preprocessing import MMACTION2, UNKNOWN, Preprocessing
 from models.preprocessing.module import PreprocessingModule
 from models.preprocessing.network import with_preprocessing
+from models.preprocessing.profiles import MMACTION2, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.specs import TensorSpec
 
 LENGTH, HEIGHT, WIDTH = CLIP_SIZE

@@ -19,7 +19,7 @@ from exporter.requests import ExportRequest
 from exporter.types import FormatName
 from exporter.workflows.export import export
 from models import BuiltModel, OutputSpec, TensorSpec, build
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.class_names import get_class_names
 from models.options import BuildOptions
 

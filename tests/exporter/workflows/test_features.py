@@ -22,13 +22,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from exporter.errors import BadInputError, UsageError
-from exporter.inference.features.results import FeaturesResult, VideoFeatures
+from exporter.inference.features.types import FeatureFiles, FeatureRequest, FeaturesResult, VideoFeatures
 from exporter.inference.predictions import VideoFailure
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.requests import ExportRequest
 from exporter.types import FormatName
 from exporter.workflows.export import export
-from exporter.workflows.features import FeatureFiles, FeatureRequest, features, open_features, write_features
+from exporter.workflows.features import features, open_features, write_features
 from models.builder import build
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"

@@ -24,7 +24,7 @@ from exporter.workflows.export import ExportResult
 from exporter.workflows.inspect import inspect
 from models.builder import build
 from models.options import BuildOptions
-from models.preprocessing import NOT_KNOWN
+from models.preprocessing.profiles import NOT_KNOWN
 
 State = dict[str, torch.Tensor]
 

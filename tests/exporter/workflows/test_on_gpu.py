@@ -19,7 +19,8 @@ from exporter.types import (
     PrecisionOptions,
     Target,
 )
-from exporter.workflows.export import check_request, export
+from exporter.workflows.export import export
+from exporter.workflows.export_checks import check_request
 
 DEVICES: tuple[Device, ...] = ("cuda", "tensorrt")
 

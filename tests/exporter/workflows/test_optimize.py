@@ -16,7 +16,7 @@ from exporter.passes import pipelines
 from exporter.passes.base import GraphPass
 from exporter.passes.record import RECORD_KEY
 from exporter.types import OptimizeOptions
-from exporter.workflows.optimization.decisions_file import read_decisions
+from exporter.workflows.optimization.files import read_decisions
 from exporter.workflows.optimize import OptimizationMismatchError, optimize
 
 

@@ -26,7 +26,8 @@ from exporter.video.sampling import Seconds
 from exporter.workflows.export import export
 from exporter.workflows.predict import choose_ranking, iter_predictions, open_predict, predict
 from models.builder import build
-from models.preprocessing import JFZHANG95, Preprocessing
+from models.preprocessing.profiles import JFZHANG95
+from models.preprocessing.recipe import Preprocessing
 from models.specs import OutputSpec
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"

@@ -28,8 +28,9 @@ from exporter.workflows.inspect import inspect
 from exporter.workflows.verify import verify_parity
 from models import build
 from models.options import BuildOptions
-from models.preprocessing import JFZHANG95, MMACTION2, find_profile, format_profile
+from models.preprocessing.files import find_profile, format_profile
 from models.preprocessing.mean import load_mean
+from models.preprocessing.profiles import JFZHANG95, MMACTION2
 
 CUBE = np.random.default_rng(0).uniform(80, 120, (3, 16, 128, 171)).astype(np.float32)
 

@@ -19,7 +19,8 @@ from exporter.requests import ExportRequest
 from exporter.video.sources import expand_sources
 from exporter.workflows.export import export
 from exporter.workflows.video_model import open_model
-from models.preprocessing import UNKNOWN, Preprocessing
+from models.preprocessing.profiles import UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 
 COUNT, HEIGHT, WIDTH = 40, 90, 124
 FRAMES = moving(COUNT, HEIGHT, WIDTH)

@@ -30,7 +30,7 @@ from exporter.workflows.integrity import verify_integrity
 from exporter.workflows.triton import triton_repository
 from exporter.workflows.verify import verify_parity
 from models.built_model import BuiltModel
-from models.preprocessing import PROFILES
+from models.preprocessing.profiles import PROFILES
 
 NAMES = ("archery", "bowling", "café", "diving", "a class, with a comma")
 QUICK = ParityOptions(input_types=("random",), samples=1)

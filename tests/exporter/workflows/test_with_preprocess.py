@@ -20,7 +20,7 @@ from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from exporter.formats import torchscript_variants
-from exporter.formats.onnx_preprocess import CLIP_VALUE
+from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE
 from exporter.requests import ExportRequest, OptimizeRequest
 from exporter.timing import RoundOptions
 from exporter.types import FormatName, OptimizeOptions, ParityOptions
@@ -29,7 +29,7 @@ from exporter.workflows.inspect import inspect
 from exporter.workflows.optimize import optimize
 from exporter.workflows.verify import verify_parity
 from models.builder import build
-from models.preprocessing import JFZHANG95, UNKNOWN
+from models.preprocessing.profiles import JFZHANG95, UNKNOWN
 from models.specs import frames_input
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"

@@ -9,9 +9,10 @@ from helpers.built import checkpoint
 from helpers.checkpoints import jfzhang95_training, narrow_state
 
 from models import build
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.detection import detect_networks
-from models.checkpoints.layouts import LAYOUTS, Layout
+from models.checkpoints.layout import Layout
+from models.checkpoints.layouts import LAYOUTS
 from models.errors import CheckpointError
 from models.options import BuildOptions
 

@@ -7,7 +7,7 @@ import torch
 from helpers.checkpoints import narrow_state
 
 from models import build
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.config import BATCH_NORMS, CONVOLUTIONS
 from models.errors import CheckpointError, UsageError
 from models.options import BuildOptions, WeightSelection

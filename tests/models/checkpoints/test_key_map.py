@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.checkpoints import narrow_state
 
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.key_map import HEADS, KeyMap, parse_key_map, suggest_key_map
 from models.errors import CheckpointError, UsageError
 from models.options import WeightSelection

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models import build
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.errors import CheckpointError
 from models.options import BuildOptions
 

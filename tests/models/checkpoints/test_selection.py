@@ -10,7 +10,7 @@ from helpers.checkpoints import narrow_state
 from helpers.selection import parse_options
 from torch import Tensor
 
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.selection import AVERAGE, OPTIMIZER
 from models.errors import CheckpointError, UsageError
 from models.options import WeightSelection

@@ -13,7 +13,7 @@ from helpers.small_files import refuse
 from helpers.tf_checkpoint import write_v1, write_v2
 
 from exporter.workflows.inspect import inspect
-from models.checkpoints import read_raw, remap_keys
+from models.checkpoints.checkpoint import read_raw, remap_keys
 from models.checkpoints.download import ResolvedSource
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints.layouts import LAYOUTS, Layout
+from models.checkpoints.layout import Layout
+from models.checkpoints.layouts import LAYOUTS
 from models.class_names import (
     CLASS_LISTS,
     ClassList,

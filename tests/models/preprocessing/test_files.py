@@ -13,7 +13,9 @@ from helpers.manifests import MANIFEST
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from models.errors import BadInputError, UsageError
-from models.preprocessing import JFZHANG95, MMACTION2, PROFILES, Preprocessing, find_profile, format_profile
+from models.preprocessing.files import find_profile, format_profile
+from models.preprocessing.profiles import JFZHANG95, MMACTION2, PROFILES
+from models.preprocessing.recipe import Preprocessing
 from models.preprocessing.selection import choose_profile, recorded_profile
 
 SIZE = (16, 112, 112)

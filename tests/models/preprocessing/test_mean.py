@@ -14,8 +14,9 @@ from helpers.protobuf_bytes import delimited, number
 from numpy.typing import NDArray
 
 from models.errors import BadInputError
-from models.preprocessing import CAFFE, HX173149, Preprocessing
 from models.preprocessing.mean import fit_mean, load_mean
+from models.preprocessing.profiles import CAFFE, HX173149
+from models.preprocessing.recipe import Preprocessing
 from models.preprocessing.selection import choose_profile, recorded_profile
 
 SIZE = (2, 6, 8)

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from models.preprocessing import CAFFE, EKOSMAN, GLUONCV, HX173149, PROFILES, UNKNOWN, Preprocessing, frames
+from models.preprocessing import frames
 from models.preprocessing.frames import ClipTransform, FrameTransform
 from models.preprocessing.module import PreprocessingModule, ResizeModule
+from models.preprocessing.profiles import CAFFE, EKOSMAN, GLUONCV, HX173149, PROFILES, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 
 SIZE = (2, 28, 32)
 SMALL = {profile.name: profile.scaled(*SIZE[1:]) for profile in PROFILES}

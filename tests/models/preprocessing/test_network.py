@@ -14,8 +14,9 @@ from helpers.profile_origins import ORIGINS, Clip, Frames
 from torch import Tensor
 
 from models.errors import UsageError
-from models.preprocessing import CAFFE, JFZHANG95, UNKNOWN, Preprocessing
 from models.preprocessing.network import with_preprocessing
+from models.preprocessing.profiles import CAFFE, JFZHANG95, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 from models.specs import TensorSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")

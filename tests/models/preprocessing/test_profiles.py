@@ -12,7 +12,8 @@ from helpers.manifests import MANIFEST
 from helpers.profile_origins import FRAME_SIZES, ORIGINS, Clip, Frames
 
 from exporter.artifacts.manifest import Manifest
-from models.preprocessing import PROFILES, UNKNOWN, Preprocessing
+from models.preprocessing.profiles import PROFILES, UNKNOWN
+from models.preprocessing.recipe import Preprocessing
 
 SIZE = (2, 112, 112)
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.pooling import Sizes
-from models.preprocessing import Preprocessing
 from models.preprocessing.frames import ClipTransform, FrameTransform
+from models.preprocessing.recipe import Preprocessing
 
 
 def make_clip(

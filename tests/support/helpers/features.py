@@ -13,7 +13,7 @@ from exporter.inference.features.record import FeatureRecord, record_profile
 from exporter.inference.features.types import FeatureRow
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.video.sources import Source
-from models.preprocessing import find_profile
+from models.preprocessing.files import find_profile
 
 RECORD = FeatureRecord(
     version=1,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from models.built_model import BuiltModel
-from models.preprocessing import Preprocessing
+from models.preprocessing.recipe import Preprocessing
 from models.specs import OutputSpec, TensorSpec
 
 CLIP_SIZE = (2, 112, 112)

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.engines import Runtime, RuntimeOptions
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.parity.decisions import DecisionGraph
 from exporter.parity.execution import IOMapping, RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs

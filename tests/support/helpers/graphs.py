@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import Float64Graph
 from exporter.passes.base import GraphPass
 from exporter.passes.shapes import infer_shapes

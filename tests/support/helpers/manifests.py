@@ -9,7 +9,7 @@ from exporter.artifacts.manifest_fields import MANIFEST_VERSION, NetworkRecord
 from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from models.config import C3DConfig
-from models.preprocessing import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN
 
 CONFIG = C3DConfig()
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.engines.base import RuntimeOptions
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
 from exporter.inference.types import ClipOutputs, VideoEnd
@@ -26,8 +27,7 @@ def compute_mean(clips: Array) -> Array:
 class MeanModel:
     """Returns the mean of each clip's pixels."""
 
-    device = "cpu"
-    threads = None
+    runtime_options = RuntimeOptions()
     takes_turns = False
     batch: int = 1
     fixed_batch: bool = False

@@ -10,17 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from models.preprocessing import (
-    C3D_KERAS,
-    CAFFE,
-    DAVIDEA,
-    EKOSMAN,
-    GLUONCV,
-    HX173149,
-    JFZHANG95,
-    MMACTION2,
-    Preprocessing,
-)
+from models.preprocessing.profiles import C3D_KERAS, CAFFE, DAVIDEA, EKOSMAN, GLUONCV, HX173149, JFZHANG95, MMACTION2
+from models.preprocessing.recipe import Preprocessing
 
 FRAME_SIZES = [(240, 320), (144, 176), (360, 201), (128, 171), (112, 112), (272, 640), (61, 33), (1, 1), (1, 500)]
 """(height, width): larger and smaller than the crop, odd, upright, square, a single pixel and a single row."""

@@ -13,8 +13,8 @@ import onnx
 import torch
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS
-from exporter.engines import Engine, RuntimeOptions
-from exporter.engines.base import Tensors
+from exporter.engines import Engine
+from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.formats import FORMATS

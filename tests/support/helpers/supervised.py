@@ -12,7 +12,7 @@ from pathlib import Path
 SCRIPT = """
 import itertools, os, signal, subprocess, sys, time
 from pathlib import Path
-from exporter.cli.supervision import report_outcome
+from exporter.cli.error_handling import report_outcome
 from exporter.isolation import worker
 from exporter.isolation.signals import SIGNALS
 from exporter.isolation.supervisor import supervise

@@ -10,7 +10,6 @@ from exporter.engines.reference.kernels import (
     convolution,
     elementwise,
     normalization,
-    optional,
     pooling,
     quantization,
     resize,
@@ -42,9 +41,9 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "LpPool"): pooling.lp_pool,
     ("", "MaxPool"): pooling.max_pool,
     ("", "MeanVarianceNormalization"): normalization.mean_variance_normalization,
-    ("", "Optional"): optional.optional,
-    ("", "OptionalGetElement"): optional.get_element,
-    ("", "OptionalHasElement"): optional.has_element,
+    ("", "Optional"): elementwise.optional,
+    ("", "OptionalGetElement"): elementwise.get_element,
+    ("", "OptionalHasElement"): elementwise.has_element,
     ("", "PRelu"): elementwise.parametric_relu,
     ("", "QLinearConv"): quantization.qlinear_conv,
     ("", "QuantizeLinear"): quantization.quantize_linear,
@@ -72,8 +71,7 @@ CONTROL_FLOW: dict[tuple[str, str], ControlFlow] = {
 """{(domain, operator): kernel} of operators that run graphs."""
 
 
-def _always(node: Node) -> bool:
-    del node
+def _always(_node: Node) -> bool:
     return True
 
 

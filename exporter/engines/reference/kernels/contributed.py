@@ -21,9 +21,8 @@ EPSILON = float(np.float32(1e-12))
 """Default of the skip normalisations."""
 
 
-def gelu(node: Node, x: Any) -> Any:
+def gelu(_node: Node, x: Any) -> Any:
     """Gaussian error linear unit, by the error function."""
-    del node
     return F.gelu(to_tensor(x)).numpy()
 
 
@@ -81,8 +80,7 @@ def _with_sum(node: Node, y: Any, total: Any) -> tuple[Any, ...]:
     return (y, None, None, total)[: max(node.outputs, 1)]
 
 
-def fast_gelu(node: Node, x: Any, bias: Any = None) -> Any:
+def fast_gelu(_node: Node, x: Any, bias: Any = None) -> Any:
     """Gelu by its approximation with a hyperbolic tangent, as the operator is defined."""
-    del node
     total = x if bias is None else x + bias
     return total * (0.5 + 0.5 * np.tanh(total * (0.035677408136300125 * total * total + math.sqrt(2 / math.pi))))

@@ -14,9 +14,8 @@ Bodies = Mapping[str, Body]
 Scope = MutableMapping[str, Any]
 
 
-def run_if(node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
+def run_if(_node: Node, bodies: Bodies, inputs: NodeValues, scope: Scope) -> Sequence[Any]:
     """Run the branch that the condition selects."""
-    del node
     branch = bodies["then_branch" if np.asarray(inputs[0]).item() else "else_branch"]
     return _call(branch, [], scope)
 

@@ -1,4 +1,4 @@
-"""Activations in torch: all cores, and no copies of the input beside the output; and BitCast."""
+"""Activations in torch: all cores, and no copies of the input beside the output; BitCast; optional values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ BIT_CAST_FLOATS = {4: np.float32, 8: np.float64}
 """{bytes of a number: the floating-point type of that width}, where there is one."""
 
 
-def relu(node: Node, x: Any) -> Any:
+def relu(_node: Node, x: Any) -> Any:
     """Values, or 0 where they are negative."""
-    del node
     return torch.relu(to_tensor(x)).numpy()
 
 
@@ -28,22 +27,19 @@ def leaky_relu(node: Node, x: Any) -> Any:
     return F.leaky_relu(to_tensor(x), node.attributes.get("alpha", LEAKY_SLOPE)).numpy()
 
 
-def parametric_relu(node: Node, x: Any, slope: Any) -> Any:
+def parametric_relu(_node: Node, x: Any, slope: Any) -> Any:
     """Values times a slope, which is broadcast to them, where they are negative."""
-    del node
     values = to_tensor(x)
     return torch.where(values < 0, values * to_tensor(slope), values).numpy()
 
 
-def sigmoid(node: Node, x: Any) -> Any:
+def sigmoid(_node: Node, x: Any) -> Any:
     """1 / (1 + exp(-x))."""
-    del node
     return torch.sigmoid(to_tensor(x)).numpy()
 
 
-def erf(node: Node, x: Any) -> Any:
+def erf(_node: Node, x: Any) -> Any:
     """Error function."""
-    del node
     return torch.erf(to_tensor(x)).numpy()
 
 
@@ -66,3 +62,24 @@ def bit_cast(node: Node, x: Any) -> Any:
     if floats[0]:
         x = x.astype(BIT_CAST_FLOATS[width])
     return np.ascontiguousarray(x).view(BIT_CAST_FLOATS[width] if floats[1] else target).reshape(x.shape)
+
+
+def optional(_node: Node, value: Any = None) -> Any:
+    """Return the value, or an absent one."""
+    return value
+
+
+def has_element(_node: Node, value: Any = None) -> Any:
+    """Return whether the value is there."""
+    return np.array(value is not None)
+
+
+def get_element(_node: Node, value: Any = None) -> Any:
+    """Return the value.
+
+    Raises:
+        UnsupportedError: it is absent.
+    """
+    if value is None:
+        raise UnsupportedError("the optional value is absent")
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,8 @@ def average_pool(node: Node, x: Any) -> Any:
             end = pads[axis] + x.shape[2 + axis] + (given[axis + rank] if include else 0)
             inside[begin:end] = 1
             window = kernel[axis], strides[axis], dilations[axis], spans[axis]
-            y = _slide(y, 2 + axis, window, torch.add)
-            along = _slide(torch.from_numpy(inside).to(y.dtype), 0, window, torch.add)
+            y = _slide(y, 2 + axis, window)
+            along = _slide(torch.from_numpy(inside).to(y.dtype), 0, window)
             counts = counts.unsqueeze(-1) * along
         y = y / counts
     return y.numpy()
@@ -90,17 +90,12 @@ def lp_pool(node: Node, x: Any) -> Any:
         y = to_tensor(x).abs() ** p
         y = F.pad(y, torch_pads(pads)) if any(pads) else y
         for axis in range(len(kernel)):
-            y = _slide(y, 2 + axis, (kernel[axis], strides[axis], dilations[axis], spans[axis]), torch.add)
+            y = _slide(y, 2 + axis, (kernel[axis], strides[axis], dilations[axis], spans[axis]))
         return (y ** (1 / p)).numpy()
 
 
-def _slide(
-    values: torch.Tensor,
-    axis: int,
-    window: tuple[int, int, int, int],
-    combine: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-) -> torch.Tensor:
-    """Combine the positions of every window along one axis; `window` is its size, stride, dilation and span."""
+def _slide(values: torch.Tensor, axis: int, window: tuple[int, int, int, int]) -> torch.Tensor:
+    """Add the positions of every window along one axis; `window` is its size, stride, dilation and span."""
     size, stride, dilation, span = window
     count = (values.shape[axis] - span) // stride + 1
 
@@ -112,17 +107,15 @@ def _slide(
 
     total = positions(0)
     for number in range(1, size):
-        total = combine(total, positions(number))
+        total = total + positions(number)
     return total
 
 
-def global_average_pool(node: Node, x: Any) -> Any:
+def global_average_pool(_node: Node, x: Any) -> Any:
     """Mean over all spatial axes."""
-    del node
     return to_tensor(x).mean(dim=tuple(range(2, x.ndim)), keepdim=True).numpy()
 
 
-def global_max_pool(node: Node, x: Any) -> Any:
+def global_max_pool(_node: Node, x: Any) -> Any:
     """Largest value over all spatial axes."""
-    del node
     return to_tensor(x).amax(dim=tuple(range(2, x.ndim)), keepdim=True).numpy()

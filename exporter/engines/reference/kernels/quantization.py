@@ -13,13 +13,12 @@ from exporter.engines.reference.node import Node, UnsupportedError
 LEVELS = 255
 
 
-def dynamic_quantize_linear(node: Node, x: Any) -> Any:
+def dynamic_quantize_linear(_node: Node, x: Any) -> Any:
     """Quantised values in uint8, their scale, and their zero point.
 
     Two cases that the specification leaves open are computed as in onnxruntime: an input of zeros only has scale 1, and
     NaN, which does not count for the range, becomes 0.
     """
-    del node
     low, high = np.fmin.reduce(x, None, initial=0.0), np.fmax.reduce(x, None, initial=0.0)
     scale = (high - low) / LEVELS or np.float64(1)
     zero_point = np.clip(np.rint(-low / scale), 0, LEVELS)

@@ -8,7 +8,8 @@ import pytest
 from exporter import engines
 from exporter.bench.deployment.variants import list_variants
 from exporter.engines import ENGINES
-from exporter.formats import FORMATS, Format
+from exporter.formats import FORMATS
+from exporter.formats.base import Format
 from exporter.types import FormatName
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from exporter.formats.onnx_preprocess import CLIP_VALUE, add_preprocessing
+from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE, add_preprocessing
 from exporter.types import DEFAULT_OPSET, MAX_OPSET
-from models.preprocessing import CAFFE, MMACTION2, Preprocessing
 from models.preprocessing.module import PreprocessingModule
+from models.preprocessing.profiles import CAFFE, MMACTION2
+from models.preprocessing.recipe import Preprocessing
 
 SIZE = (2, 112, 112)
 SIDE = 14

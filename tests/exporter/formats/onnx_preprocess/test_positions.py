@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import Float64Graph
 from exporter.formats.onnx_preprocess.positions import WEIGHT_ONE, Axis, Window
 from exporter.passes.builder import Builder
-from models.preprocessing import Interpolation
+from models.preprocessing.recipe import Interpolation
 
 NAMES = ("low", "high", "before", "after")
 COUNT = 24

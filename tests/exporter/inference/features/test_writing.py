@@ -12,10 +12,10 @@ import pytest
 from helpers.features import RECORD, files, items, jobs, rows, stored_as
 
 from exporter.errors import BadInputError, CheckFailedError, OutputError
-from exporter.inference.features import c3d_blob, npy, parquet
+from exporter.inference.features import array_files, parquet
 from exporter.inference.features.folder import open_folder
 from exporter.inference.features.record import FeatureRecord
-from exporter.inference.features.results import VideoFeatureFiles
+from exporter.inference.features.types import VideoFeatureFiles
 from exporter.inference.features.writing import write_videos
 from exporter.inference.predictions import VideoFailure
 
@@ -100,7 +100,7 @@ def test_aggregated_features_are_written_in_every_format(tmp_path: Path) -> None
 def test_a_full_disk_leaves_the_complete_videos_and_nothing_else(
     kind: str, when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = {"npy": npy.NpyWriter, "c3d": c3d_blob.BlobWriter, "parquet": parquet.ParquetPart}[kind]
+    writer = {"npy": array_files.NpyWriter, "c3d": array_files.BlobWriter, "parquet": parquet.ParquetPart}[kind]
     append, calls = writer.append, iter(range(100))
 
     def full(self: Any, row: Any) -> None:

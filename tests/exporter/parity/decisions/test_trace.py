@@ -10,7 +10,7 @@ from helpers.graphs import make_model, node
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import Float64Graph
 from exporter.parity.decisions import DecisionGraph, Run
 from exporter.parity.tolerance import AllcloseTolerance

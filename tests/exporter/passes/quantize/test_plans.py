@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import Float64Graph
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.onnx_io.writer import temporary_file

@@ -15,7 +15,7 @@ from exporter.reports.optimize import optimization_to_dict
 from exporter.requests import OptimizeRequest
 from exporter.types import OptimizeOptions
 from exporter.workflows.optimization import trial
-from exporter.workflows.optimization.decisions_file import read_decisions
+from exporter.workflows.optimization.files import read_decisions
 from exporter.workflows.optimization.speed import Speed
 from exporter.workflows.optimize import optimize
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoints.contents import NotBuilt
-from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle
 
 PROTOCOLS = range(6)
 DTYPES = [

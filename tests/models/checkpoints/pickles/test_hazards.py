@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from helpers.hostile_pickles import Runs
 
-from models.checkpoints.pickles import PickleContent, read_pickle
 from models.checkpoints.pickles.hazards import is_hazard
+from models.checkpoints.pickles.reader import PickleContent, read_pickle
 
 PROTOCOLS = range(6)
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from helpers.hostile_pickles import FORMS, MARKER, PLACES, TARGETS, hostile_pickles
 
-from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle
 
 CANARY = """
 import io, os, pickle, sys, zipfile
 from helpers.hostile_pickles import MARKER, hostile_pickles
-from models.checkpoints.pickles import PickleError, read_pickle, read_torch_zip
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle, read_torch_zip
 
 corpus = list(hostile_pickles())
 read_pickle(memoryview(pickle.dumps({"warm": b"up"})))  # what Python itself imports at the first use is here now

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from helpers.checkpoints import narrow_state
 
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 

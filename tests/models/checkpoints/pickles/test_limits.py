@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.keys import as_key
 from models.checkpoints.pickles.limits import HEADROOM, MAX_COSTLY_KEYS, MAX_DEPTH, MAX_OPCODES, Budget
+from models.checkpoints.pickles.reader import read_pickle
 from models.checkpoints.pickles.values import TupleItems
 
 PRIME = (1 << 61) - 1
@@ -68,12 +69,13 @@ def test_refused_or_read_within_two_seconds(name: str) -> None:
 
 MEMORY = """
 import pickle, resource, sys
-import models.checkpoints.pickles as pickles
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle
 for data in pickle.load(sys.stdin.buffer):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        pickles.read_pickle(memoryview(data))
-    except pickles.PickleError:
+        read_pickle(memoryview(data))
+    except PickleError:
         pass
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before << 10
     assert used < 2 * len(data) + (512 << 20), used

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.checkpoints.contents import flatten
-from models.checkpoints.pickles import PickleError, read_pickle, read_torch_zip
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle, read_torch_zip
 
 CONTENT: dict[Any, Any] = {
     "epoch": 3,

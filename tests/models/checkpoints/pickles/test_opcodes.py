@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from models.checkpoints.contents import NotBuilt
-from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import read_pickle
 
 CLASS = b"cm\nC\n"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.checkpoints import narrow_state
 
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.pickles.persistent import parse_identifier
 from models.checkpoints.pickles.values import Global
 from models.checkpoints.readers import read_file

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.checkpoints.pickles import PickleError, read_pickle
+from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import LARGE
+from models.checkpoints.pickles.reader import read_pickle
 
 PROTOCOLS = range(6)
 

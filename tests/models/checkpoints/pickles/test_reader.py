@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.pickles import PickleContent, PickleError, read_pickle, read_torch_zip
+from models.checkpoints.pickles.errors import PickleError
+from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_zip
 
 NUMBERS = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
 

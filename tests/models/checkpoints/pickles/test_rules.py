@@ -21,7 +21,7 @@ import torch
 from helpers.hostile_pickles import Runs
 
 from models.checkpoints.contents import NotBuilt, flatten
-from models.checkpoints.pickles import PickleContent, read_pickle
+from models.checkpoints.pickles.reader import PickleContent, read_pickle
 
 PROTOCOLS = range(6)
 HERE = __name__
@@ -245,7 +245,7 @@ def test_names_that_are_understood_are_not_reported(protocol: int) -> None:
     ],
 )
 def test_calls_inside_calls_do_not_recurse(data: bytes) -> None:
-    from models.checkpoints.pickles import PickleError
+    from models.checkpoints.pickles.errors import PickleError
 
     try:
         assert read_pickle(memoryview(data)) is not None

@@ -14,7 +14,7 @@ import torch
 from helpers.checkpoints import constant_state, narrow_state
 from torch import Tensor
 
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 

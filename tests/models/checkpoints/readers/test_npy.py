@@ -13,7 +13,7 @@ from helpers.small_files import refuse
 
 from exporter.errors import BadInputError
 from exporter.parity import arrays
-from models.checkpoints import read_checkpoint
+from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
 from models.specs import TensorSpec

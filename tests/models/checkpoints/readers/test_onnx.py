@@ -90,7 +90,7 @@ def model(path: Path, pool: dict[str, Any], **save: Any) -> None:
 def test_the_graph_tells_pool5(pool: dict[str, Any], convention: str | None, tmp_path: Path) -> None:
     model(tmp_path / "c3d.onnx", pool)
     raw = read_file(tmp_path / "c3d.onnx")
-    assert raw.pool5 == convention
+    assert raw.conventions.pool5 == convention
     assert raw.tensors.keys() == SMALL.keys()
     assert all(np.array_equal(raw.tensors[name].numpy(), array) for name, array in SMALL.items())
 

@@ -5,7 +5,7 @@ import pytest
 from exporter import CalibrationOptions, ExportRequest, OptimizeOptions, PrecisionOptions, UsageError
 from exporter.formats import FORMATS
 from exporter.types import COMPUTE_PRECISIONS, FORMAT_NAMES, ComputePrecision, FormatName
-from exporter.workflows.export import check_request
+from exporter.workflows.export_checks import check_request
 
 
 @pytest.mark.parametrize(
