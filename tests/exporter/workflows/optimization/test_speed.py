@@ -8,7 +8,7 @@ import onnx
 import pytest
 from helpers.graphs import graph, node, normal
 
-from exporter.engines import RuntimeOptions
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
 from exporter.workflows.optimization import speed as speed_module
