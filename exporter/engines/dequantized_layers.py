@@ -121,7 +121,8 @@ def remove_quantization(model: onnx.ModelProto) -> None:
             replaced |= {each.output[0]: node.input[0] for each in found}
     kept: list[onnx.NodeProto] = []
     for node in graph.node:
-        dead = node.op_type == QUANTIZE and all(each.output[0] in replaced for each in readers.get(node.output[0], []))
+        unread = all(each.output[0] in replaced for each in readers.get(node.output[0], []))
+        dead = node.op_type == QUANTIZE and unread and node.output[0] not in outputs
         if dead or node.output[0] in replaced:
             continue
         node.input[:] = [replaced.get(name, name) for name in node.input]

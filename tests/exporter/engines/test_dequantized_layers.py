@@ -94,3 +94,12 @@ def test_a_graph_that_does_not_run_at_sizes_of_one_is_not_measured(tmp_path: Pat
     note = describe_dequantized_layers(path)
     assert note is not None
     assert "dequantises 1 int8 layer" in note
+
+
+def test_a_quantised_output_of_the_graph_stays() -> None:
+    model = quantized(np.int8(0))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("q3", onnx.TensorProto.INT8, None))
+    model.graph.node.append(node("QuantizeLinear", "r s z", "q3"))
+    remove_quantization(model)
+    assert model.graph.node[-1].output == ["q3"]
+    assert set(run_onnxruntime(model, {"x": normal(1, 4, 4, 8, 8)})) == {"y", "q3"}
