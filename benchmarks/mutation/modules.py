@@ -83,7 +83,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/video/sampling.py": ("tests/exporter/video/test_sampling.py",),
     "models/checkpoints/key_map.py": (f"{CHECKPOINTS}/test_key_map.py",),
     "models/checkpoints/detection.py": (f"{CHECKPOINTS}/test_detection.py", f"{CHECKPOINTS}/test_layouts.py"),
-    "models/checkpoints/layout.py": (f"{CHECKPOINTS}/test_layouts.py", f"{CHECKPOINTS}/test_detection.py"),
+    "models/checkpoints/layout.py": (
+        f"{CHECKPOINTS}/test_layout.py",
+        f"{CHECKPOINTS}/test_layouts.py",
+        f"{CHECKPOINTS}/test_detection.py",
+    ),
     "models/checkpoints/selection.py": (f"{CHECKPOINTS}/test_selection.py", f"{CHECKPOINTS}/test_layouts.py"),
     "models/checkpoints/loading.py": (f"{CHECKPOINTS}/test_loading.py",),
     "models/pooling.py": ("tests/models/test_variants.py",),
