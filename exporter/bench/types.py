@@ -188,7 +188,7 @@ class BenchReport:
         rooflines: one for each thread count; empty on a GPU.
         missing: what did not run.
         method: how the figures were measured, a sentence each.
-        notes: what a reader must know to weigh them.
+        notes: what a reader must know to judge the figures.
         environment: versions, processor, system.
         seconds: duration of the whole benchmark.
     """

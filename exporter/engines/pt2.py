@@ -16,8 +16,8 @@ from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
     TorchFileRuntime,
-    coarsest,
     failed_run,
+    lowest_precision,
     name_outputs,
     to_array,
     to_tensor,
@@ -65,9 +65,9 @@ class ExportedProgramRuntime(TorchFileRuntime):
 
     @property
     def precision(self) -> Precision:
-        """Return the coarsest of the program's weights."""
+        """Return the lowest precision of the program's weights."""
         assert self._program is not None, "enter the runtime first"
-        return coarsest(tensor.dtype for tensor in self._program.state_dict.values() if tensor.dim())
+        return lowest_precision(tensor.dtype for tensor in self._program.state_dict.values() if tensor.dim())
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the program's weights and constants, by name."""

@@ -103,8 +103,8 @@ class TorchFileRuntime(CodeRuntime):
         """Return what the loaded file states of its inputs and outputs."""
 
 
-def coarsest(dtypes: Iterable[torch.dtype]) -> Precision:
-    """Return the coarsest precision among the dtypes of weights; float32 where there are none."""
+def lowest_precision(dtypes: Iterable[torch.dtype]) -> Precision:
+    """Return the lowest precision among the dtypes of weights; float32 where there are none."""
     held = {str(dtype).removeprefix("torch.") for dtype in dtypes}
     for names, name in PRECISION_ORDER:
         if held & names:

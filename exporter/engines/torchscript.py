@@ -16,8 +16,8 @@ from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
     TorchFileRuntime,
-    coarsest,
     failed_run,
+    lowest_precision,
     name_outputs,
     to_array,
     to_tensor,
@@ -99,9 +99,9 @@ class TorchScriptRuntime(TorchFileRuntime):
 
     @property
     def precision(self) -> Precision:
-        """Return the coarsest of the archive's parameters and constants."""
+        """Return the lowest precision of the archive's parameters and constants."""
         assert self._module is not None, "enter the runtime first"
-        return coarsest(tensor.dtype for tensor in _weights(self._module) if tensor.dim())
+        return lowest_precision(tensor.dtype for tensor in _weights(self._module) if tensor.dim())
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield parameters, buffers and constants; their names are empty, because a graph's constants have none."""

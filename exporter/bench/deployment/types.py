@@ -63,7 +63,7 @@ class ExportedVariant:
         path: its model file.
         bytes: the size of all its files but the manifest.
         notes: what its export reported.
-        raised: the number of layers that compute in a higher precision, because its accuracy did not hold without.
+        raised: the number of layers that compute in a higher precision, because it missed its minimum accuracy without.
     """
 
     variant: Variant
@@ -140,7 +140,7 @@ class DeploymentRow:
         pareto: no other row is as accurate and faster, or as fast and more accurate.
         command: the command that exports it; None for an engine.
         notes: what its export reported.
-        raised: the number of layers that compute in a higher precision, because its accuracy did not hold without.
+        raised: the number of layers that compute in a higher precision, because it missed its minimum accuracy without.
     """
 
     name: str
@@ -191,7 +191,7 @@ class DeploymentTable:
         exact: the name of the fastest float32 row; None without one.
         rule: how the recommended row is chosen, a sentence.
         method: how the figures were measured, a sentence each.
-        notes: what a reader must know to weigh them.
+        notes: what a reader must know to judge the figures.
         environment: versions, processor, system.
         seconds: {phase: seconds}: `build`, `export`, `measure`.
         folder: where the artifacts are kept; None where they were removed.

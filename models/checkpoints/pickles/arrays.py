@@ -167,7 +167,7 @@ def build_from_buffer(arguments: list[object], budget: Budget) -> object:
             elif order == "K" and rest and rest[0] is not None:
                 axes = as_sizes(rest[0])
                 if sorted(axes) != list(range(len(sizes))):
-                    raise PickleError("a NumPy array has an order of axes that is none")
+                    raise PickleError("a NumPy array has an order of axes that is no permutation")
                 sizes = tuple(sizes[axis] for axis in axes)
             return ArrayValue(dtype, sizes, content, axes)
         case _:
