@@ -1,9 +1,13 @@
 """The attributes of a node as Python values."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnx_ir as ir
+
+if TYPE_CHECKING:  # its import takes longer than refusing a file that cannot be read
+    import onnx_ir as ir
 
 
 def get_attributes(node: onnx.NodeProto) -> dict[str, Any]:
