@@ -16,13 +16,14 @@ from exporter.parity.claims import FULL_PRECISION, LOW_PRECISIONS, describe_cont
 from exporter.parity.feeds import as_batch, as_items, cast
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
+from exporter.parity.io_mapping import IOMapping
 from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
 from exporter.parity.row_tolerances import AccuracyBound
 from exporter.results import Placement, Precision
 from exporter.timing import timed
 from exporter.types import MIN_SNR
 from models.progress import Progress, no_progress
-from models.specs import Signature, TensorSpec
+from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,19 +35,6 @@ StopCondition = Callable[[Precision, InputBatch, "dict[str, NDArray[Any]]"], boo
 
 Excuse = Callable[[InputBatch], bool]
 """From a batch that a model fails on to whether it is left out, because the reference's own file fails on it too."""
-
-
-@dataclass(frozen=True)
-class IOMapping:
-    """How a model's inputs and outputs correspond to the reference's.
-
-    Attributes:
-        inputs: {name in the input set: the model's input}.
-        outputs: {the model's output: the reference's output}.
-    """
-
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,26 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ArtifactError, UsageError
-from exporter.parity.execution import IOMapping
 from exporter.types import UNKNOWN_RANK
 from models.built_model import BuiltModel
 from models.specs import Signature, TensorSpec
+
+
+@dataclass(frozen=True)
+class IOMapping:
+    """How a model's inputs and outputs correspond to the reference's.
+
+    Attributes:
+        inputs: {name in the input set: the model's input}.
+        outputs: {the model's output: the reference's output}.
+    """
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, str]
 
 
 def map_by_manifest(path: Path, found: Signature, stated: Signature) -> IOMapping:

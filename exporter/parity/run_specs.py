@@ -16,9 +16,9 @@ from exporter.formats import runtime_options
 from exporter.onnx_io.precision import detect_precision, only_stores
 from exporter.onnx_io.stored_weights import find_stored_weights, write_changed
 from exporter.parity.claims import FULL_PRECISION, computed_precision, held_precision
-from exporter.parity.execution import IOMapping, RunSpec
+from exporter.parity.execution import RunSpec
 from exporter.parity.held_out import make_bound
-from exporter.parity.io_mapping import map_by_manifest, map_by_name, map_by_network
+from exporter.parity.io_mapping import IOMapping, map_by_manifest, map_by_name, map_by_network
 from exporter.parity.moved_weights import StoredWeights
 from exporter.types import EngineReference, ParityOptions
 from models.built_model import BuiltModel

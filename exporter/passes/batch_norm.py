@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, read_array, relative_error, remove_unused_initializers
+from exporter.passes.graph import add_initializer, constant, read_array, relative_error, remove_unused_initializers
 
 DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 """Dtypes of weights that are folded: in float16 a product would be rounded where it was not."""

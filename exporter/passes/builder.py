@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, constant, get_opset, used_names
+from exporter.passes.graph import add_initializer, constant, get_opset, used_names
 from exporter.passes.names import unused_name
 
 REDUCE_AXES_AS_INPUT = 18

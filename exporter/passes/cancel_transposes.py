@@ -2,7 +2,8 @@
 
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, NodePass, display_name, replace_value
+from exporter.passes.base import NodePass
+from exporter.passes.graph import ONNX, display_name, replace_value
 
 LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
 """From (N, C, T, H, W) to (N, T, H, W, C), and back."""

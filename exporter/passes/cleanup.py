@@ -20,8 +20,9 @@ from onnx_ir.passes.common import (
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import explicit_ceil_pools
-from exporter.passes.base import GraphPass, constant, find_nodes
+from exporter.passes.base import GraphPass
 from exporter.passes.builder import is_made_by_pass
+from exporter.passes.graph import constant, find_nodes
 from exporter.passes.shapes import preserve_signature
 
 MAX_FOLDED_BYTES = 4096

@@ -15,9 +15,10 @@ Parity checks the result as an approximation, by its signal-to-noise ratio.
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import (
+from exporter.passes.base import GraphPass
+from exporter.passes.builder import MATRIX_PREFIXES, insert_node
+from exporter.passes.graph import (
     ONNX,
-    GraphPass,
     add_initializer,
     constant,
     get_opset,
@@ -28,7 +29,6 @@ from exporter.passes.base import (
     single_consumer,
     used_names,
 )
-from exporter.passes.builder import MATRIX_PREFIXES, insert_node
 from exporter.passes.names import unused_name
 from exporter.passes.quantize.arithmetic import quantize_weight
 from exporter.passes.quantize.layers import is_plain

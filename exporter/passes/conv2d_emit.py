@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import display_name, read_array
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_LAST
 from exporter.passes.conv2d_pattern import Conv2dMatch
+from exporter.passes.graph import display_name, read_array
 
 
 def replace_by_conv2d(model: ir.Model, match: Conv2dMatch, *, channels_last: bool, multiple: int | None = None) -> None:

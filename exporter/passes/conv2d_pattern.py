@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from exporter.passes.base import constant, following_relu_and_pool, single_consumer
 from exporter.passes.builder import MATRIX_PREFIXES
 from exporter.passes.cancel_transposes import FRAMES, LAST, permuted
+from exporter.passes.graph import constant, following_relu_and_pool, single_consumer
 from exporter.passes.move_transposes import BINARY, UNARY
 from exporter.passes.shapes import get_shape
 

@@ -21,11 +21,12 @@ import onnx_ir as ir
 
 from exporter.passes import autotune
 from exporter.passes.autotune import Measurements, fastest
-from exporter.passes.base import PASSES_OPSET, Decision, NodePass, display_name, find_nodes, get_opset
+from exporter.passes.base import PASSES_OPSET, Decision, NodePass
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv2d_cost import conv2d_ms, direct_ms
 from exporter.passes.conv2d_emit import replace_by_conv2d
 from exporter.passes.conv2d_pattern import MAX_FRAMES, Conv2dMatch, match_conv2d
+from exporter.passes.graph import display_name, find_nodes, get_opset
 from exporter.passes.shapes import get_shape
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from models.progress import Progress, no_progress

@@ -22,7 +22,8 @@ import onnx
 import onnx_ir as ir
 
 from exporter.onnx_io.subgraphs import SHAPE_OPERATORS
-from exporter.passes.base import ONNX, GraphPass, add_initializer, constant, get_opset, used_names
+from exporter.passes.base import GraphPass
+from exporter.passes.graph import ONNX, add_initializer, constant, get_opset, used_names
 from exporter.passes.names import unused_name
 
 FLOAT16_MAX = 65504.0

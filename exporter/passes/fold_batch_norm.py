@@ -13,7 +13,7 @@ there is no such layer before it, `exporter.passes.fold_batch_norm_forward` trie
 
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, GraphPass, find_nodes, remove_unused_initializers, replace_value, single_consumer
+from exporter.passes.base import GraphPass
 from exporter.passes.batch_norm import (
     check_layer,
     check_norm,
@@ -27,6 +27,7 @@ from exporter.passes.batch_norm import (
     scale_channels,
 )
 from exporter.passes.fold_batch_norm_forward import check_consumers, fold_into_consumers, is_read_by_layers
+from exporter.passes.graph import ONNX, find_nodes, remove_unused_initializers, replace_value, single_consumer
 from exporter.passes.shapes import get_shape
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")

@@ -17,7 +17,6 @@ error of the folded layer is 0.7, 1.0, 1.5, 2.6 and 3.5 times the error before. 
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import ONNX, read_array, remove_unused_initializers
 from exporter.passes.batch_norm import (
     check_layer,
     check_statistics,
@@ -29,6 +28,7 @@ from exporter.passes.batch_norm import (
     replace_parameters,
     scale_channels,
 )
+from exporter.passes.graph import ONNX, read_array, remove_unused_initializers
 
 CONSUMERS = ("Conv", "Gemm")
 MAX_OFFSET = 2.0

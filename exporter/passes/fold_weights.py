@@ -17,16 +17,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.isolation.worker import native_call
-from exporter.passes.base import (
-    ONNX,
-    GraphPass,
-    add_initializer,
-    constant,
-    display_name,
-    find_nodes,
-    remove_unused_initializers,
-)
+from exporter.passes.base import GraphPass
 from exporter.passes.builder import MATRIX_PREFIXES
+from exporter.passes.graph import ONNX, add_initializer, constant, display_name, find_nodes, remove_unused_initializers
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")

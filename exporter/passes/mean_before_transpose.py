@@ -12,17 +12,10 @@ Algorithms*, section 4.2: the error bound of a sum is proportional to its depth)
 
 import onnx_ir as ir
 
-from exporter.passes.base import (
-    PASSES_OPSET,
-    NodePass,
-    constant,
-    display_name,
-    remove_unused_initializers,
-    replace_value,
-    single_consumer,
-)
+from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, permuted
+from exporter.passes.graph import constant, display_name, remove_unused_initializers, replace_value, single_consumer
 
 
 class MeanBeforeTranspose(NodePass):

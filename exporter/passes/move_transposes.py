@@ -13,8 +13,10 @@ import itertools
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import (
-    NodePass,
+from exporter.passes.base import NodePass
+from exporter.passes.builder import insert_node
+from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, cancel, is_inverse, permuted
+from exporter.passes.graph import (
     add_initializer,
     constant,
     read_array,
@@ -22,8 +24,6 @@ from exporter.passes.base import (
     single_consumer,
     used_names,
 )
-from exporter.passes.builder import insert_node
-from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, cancel, is_inverse, permuted
 from exporter.passes.names import unused_name
 from exporter.passes.shapes import get_shape
 

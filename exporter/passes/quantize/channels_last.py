@@ -16,17 +16,11 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import (
-    GraphPass,
-    add_initializer,
-    display_name,
-    find_nodes,
-    read_array,
-    remove_unused_initializers,
-)
+from exporter.passes.base import GraphPass
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, LAST
 from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.graph import add_initializer, display_name, find_nodes, read_array, remove_unused_initializers
 from exporter.passes.quantize.conv_variant import CONTRIB, ConvNumbers, ConvVariant, emit
 from exporter.passes.quantize.layers import BIAS, WEIGHT
 from exporter.passes.quantize.qdq import Scheme

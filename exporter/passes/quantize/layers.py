@@ -8,8 +8,8 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import constant, display_name, find_nodes, read_array
 from exporter.passes.builder import MATRIX_PREFIXES
+from exporter.passes.graph import constant, display_name, find_nodes, read_array
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
 WEIGHT, BIAS = 1, 2

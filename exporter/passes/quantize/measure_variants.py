@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from exporter.passes import autotune
 from exporter.passes.autotune import Measurements
-from exporter.passes.base import add_initializer, display_name, find_nodes
 from exporter.passes.builder import Builder
 from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.graph import add_initializer, display_name, find_nodes
 from exporter.passes.quantize.conv_variant import (
     CONTRIB,
     CONV_VARIANTS,

@@ -19,11 +19,12 @@ import onnx_ir as ir
 from exporter.errors import C3DExportError
 from exporter.passes import autotune
 from exporter.passes.autotune import Measurements
-from exporter.passes.base import PassesResult, find_nodes, run_passes
+from exporter.passes.base import PassesResult, run_passes
 from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import RemoveDeadCode
 from exporter.passes.conv2d_pattern import match_volumes
 from exporter.passes.decisions import UNDONE
+from exporter.passes.graph import find_nodes
 from exporter.passes.quantize.channels_last import ChannelsLastInt8
 from exporter.passes.quantize.conv_variant import ConvVariant
 from exporter.passes.quantize.layers import find_layers

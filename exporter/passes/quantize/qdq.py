@@ -21,15 +21,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import (
-    GraphPass,
-    add_initializer,
-    constant,
-    read_array,
-    replace_constant,
-    single_consumer,
-)
+from exporter.passes.base import GraphPass
 from exporter.passes.builder import insert_node
+from exporter.passes.graph import add_initializer, constant, read_array, replace_constant, single_consumer
 from exporter.passes.quantize.arithmetic import Scale, quantize_bias, quantize_weight, symmetric_scale, unsigned_scale
 from exporter.passes.quantize.layers import BIAS, WEIGHT, Layer, find_layers
 

@@ -29,9 +29,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporter.passes.base import add_initializer, display_name, read_array
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
+from exporter.passes.graph import add_initializer, display_name, read_array
 from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape

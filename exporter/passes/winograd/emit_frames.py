@@ -21,8 +21,8 @@ It takes half of the multiplications, fewer savings than a transform of all axes
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.base import read_array
 from exporter.passes.cancel_transposes import FRAMES
+from exporter.passes.graph import read_array
 from exporter.passes.winograd.emit import Emitter
 from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape

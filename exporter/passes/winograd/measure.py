@@ -5,7 +5,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.autotune import Measurements, measure
-from exporter.passes.base import find_nodes
+from exporter.passes.graph import find_nodes
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from exporter.passes.winograd.pattern import IMAGE, KERNELS, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.replace import replace_conv

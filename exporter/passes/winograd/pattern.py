@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from exporter.onnx_io.attributes import read_attributes
 from exporter.onnx_io.windows import explicit_pads
-from exporter.passes.base import constant, following_relu_and_pool, single_consumer
 from exporter.passes.decisions import FIX_SIZES, Refusal
+from exporter.passes.graph import constant, following_relu_and_pool, single_consumer
 from exporter.passes.shapes import get_shape
 from exporter.passes.winograd.cook_toom import TAPS
 

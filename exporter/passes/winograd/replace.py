@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from exporter.passes.base import remove_unused_initializers
+from exporter.passes.graph import remove_unused_initializers
 from exporter.passes.winograd.emit import Emitter, WinogradEmitter
 from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.emit_points import PointsEmitter, points_first

@@ -15,8 +15,9 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from exporter.passes.autotune import MIN_GAIN, fastest
-from exporter.passes.base import Decision, GraphPass, display_name, find_nodes, get_opset
+from exporter.passes.base import Decision, GraphPass
 from exporter.passes.conv2d_pattern import given_frames_first, wanted_frames_first
+from exporter.passes.graph import display_name, find_nodes, get_opset
 from exporter.passes.winograd.cost import milliseconds, predict_ms
 from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.replace import replace_conv

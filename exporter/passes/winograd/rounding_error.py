@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.autotune import open_session
-from exporter.passes.base import constant, read_array, relative_error
+from exporter.passes.graph import constant, read_array, relative_error
 from exporter.passes.subgraph import INPUT_NAME
 from exporter.passes.winograd.measure import make_candidate, make_input
 from exporter.passes.winograd.pattern import IMAGE, ConvMatch

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.parity.determinism import check_determinism
-from exporter.parity.execution import IOMapping, RunSpec
+from exporter.parity.execution import RunSpec
 from exporter.parity.input_set import InputSet
+from exporter.parity.io_mapping import IOMapping
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec
 

@@ -14,8 +14,9 @@ from onnx import TensorProto, helper
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import ArtifactError
-from exporter.parity.execution import IOMapping, RunSpec, make_feeds, run_model, select_batches
+from exporter.parity.execution import RunSpec, make_feeds, run_model, select_batches
 from exporter.parity.input_set import InputSet
+from exporter.parity.io_mapping import IOMapping
 from models.specs import Signature, TensorSpec
 
 NAMES = ("random", "uniform", "nan", "zeros", "sparse")

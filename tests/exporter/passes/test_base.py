@@ -8,19 +8,9 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, positive, run_float64, run_onnxruntime
 
-from exporter.passes.base import (
-    PASSES_OPSET,
-    Decision,
-    GraphPass,
-    NodePass,
-    manifest_options,
-    read_array,
-    replace_constant,
-    replace_value,
-    run_passes,
-    used_names,
-)
+from exporter.passes.base import PASSES_OPSET, Decision, GraphPass, NodePass, manifest_options, run_passes
 from exporter.passes.builder import insert_node
+from exporter.passes.graph import replace_value, used_names
 from exporter.passes.names import unused_name
 from exporter.passes.pipelines import build_passes
 from exporter.passes.shapes import get_shape, infer_shapes
@@ -92,17 +82,6 @@ def test_a_pass_over_nodes_rewrites_all_of_its_operators_but_no_older_model(opse
         assert [each.name for each in model.graph] == ["made", "made.2"]
     assert model.graph.outputs[0].shape == ["n", 4, 6]
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
-
-
-def test_a_constant_is_replaced_by_others_under_its_name() -> None:
-    weight, stored, scale = normal(6, 5), np.ones((6, 5), np.int8), np.array(0.5, np.float32)
-    model = ir.from_proto(graph([node("MatMul", "x w", "y")], IN, {"y": ("n", 4, 5)}, {"w": weight}))
-    product = model.graph[0]
-    assert np.array_equal(read_array(product.inputs[1]), weight)
-    values = replace_constant(model, product, 1, values=stored, scale=scale)
-    assert product.inputs[1] is None
-    assert [*model.graph.initializers] == [value.name for value in values] == ["w", "w.scale"]
-    assert np.array_equal(read_array(values[0]), stored)
 
 
 def test_decisions_are_of_the_last_call() -> None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.parity.decisions import DecisionGraph
-from exporter.parity.execution import IOMapping, RunResult, RunSpec
+from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.io_mapping import IOMapping
 from exporter.parity.sources import ReferencePrecision
 from exporter.results import Placement, Precision
 from models.specs import Signature, TensorSpec

@@ -11,9 +11,9 @@ from helpers.graphs import graph, node, normal, run_onnxruntime
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from exporter.passes.base import add_initializer, find_nodes
 from exporter.passes.builder import Builder
 from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.graph import add_initializer, find_nodes
 from exporter.passes.quantize.conv_variant import (
     CONTRIB,
     CONV_VARIANTS,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from exporter.passes.base import find_nodes
+from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd import tiling
 from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, ConvMatch, match_conv

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from exporter.engines.openvino import import_openvino
 from exporter.openvino_ir import compile_options
-from exporter.passes.base import find_nodes
+from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd import tiling
 from exporter.passes.winograd.pattern import ConvMatch, match_conv

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, node, normal
 
-from exporter.passes.base import find_nodes
+from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.pattern import ConvMatch, match_conv
 

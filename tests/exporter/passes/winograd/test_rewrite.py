@@ -9,8 +9,9 @@ import pytest
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 
 from exporter.passes.autotune import Measurements
-from exporter.passes.base import Decision, find_nodes, run_passes
+from exporter.passes.base import Decision, run_passes
 from exporter.passes.compress_weights import CompressWeights
+from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.cost import direct_ms, predict_ms
 from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
