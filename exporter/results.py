@@ -22,7 +22,7 @@ class Placement:
 
 
 Precision = Literal["float64", "float32", "float16", "bfloat16", "int8"]
-"""The coarsest number format of a model's weights."""
+"""The lowest precision among a model's weights."""
 
 TopKAgreement = Literal["same", "tie", "differs"]
 """Whether the highest classes agree; `tie` means that they differ by less than the error budget can resolve."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.parity.claims import FULL_PRECISION, LOW_PRECISIONS, describe_contradiction, finer_precision
-from exporter.parity.feeds import as_batch, as_items, cast
+from exporter.parity.feeds import as_batch, as_items, cast, rename_outputs
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.io_mapping import IOMapping
@@ -48,7 +47,7 @@ class RunSpec:
         map_io: maps the loaded model's signature to the reference's; raises ArtifactError where they do not fit.
         unsupported_inputs: input types on which the engine is known to differ, so that it is not run on them.
         precision: what the manifest states that the model computes in; None where it states nothing, so that what the
-            engine finds in the file decides. It is never compared as coarser than that.
+            engine finds in the file decides. It is never compared at a lower precision than that.
         bound: the accuracy that it is held to below float32.
         claims: what the manifest states that it computes in, for a note where the file contradicts it; None for none.
         stored: the weights that it only stores in fewer bits; None for none, or where that does not matter.
@@ -82,14 +81,15 @@ class RunResult:
         spec: what was run.
         engine: the engine with its version.
         placement: where the nodes ran.
-        precision: what it is compared as: what its manifest states, unless the coarsest number format of its weights is
-            finer; that without a manifest.
+        precision: what it is compared as: what its manifest states, unless all its weights have a higher precision;
+            without a manifest, the lowest precision of its weights.
         mapping: how its inputs and outputs correspond to the reference's.
         batches: each batch with {output name in the reference: values (N, …)}; of a whole input (1, *shape).
         seconds: by phase: `load`, `run`.
         notes: what a report must say about how the engine ran it.
         left_out: {batch on which it failed and was excused: why it failed}.
         rounding: of an artifact that only stores its weights in fewer bits, the errors that rounding them makes.
+        stopped: whether `stop_when` ended the run before its last batch.
     """
 
     spec: RunSpec
@@ -102,6 +102,7 @@ class RunResult:
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     rounding: RoundingErrors = field(default_factory=dict[tuple[int, str], float])
+    stopped: bool = False
 
 
 def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
@@ -171,10 +172,12 @@ def run_model(
         run = _BatchRun(runtime, spec, mapping, inputs, excuse, progress, seconds)
         results: list[tuple[InputBatch, Outputs]] = []
         stored = spec.stored if spec.stored and spec.stored.precision == precision else None
+        stopped = False
         for batch, outputs in run.run(batches):
             results.append((batch, outputs))
             if stop_when is not None and stop_when(precision, batch, outputs):
                 stored = None  # it has failed
+                stopped = batch != batches[-1]
                 break
         if run.failures and not results:
             raise next(iter(run.failures.values()))
@@ -192,6 +195,7 @@ def run_model(
             notes,
             {name: str(error) for name, error in run.failures.items()},
             rounding,
+            stopped,
         )
 
 
@@ -241,7 +245,7 @@ class _BatchRun:
     def run_one(self, runtime: Runtime, batch: InputBatch) -> Outputs:
         """Return a batch's outputs in a runtime of this model or of a copy; raises as `run` does."""
         feeds = make_feeds(self.mapping, self.inputs, batch.rows)
-        outputs = _rename_outputs(self.spec.path, self.mapping, _run(runtime, feeds, self.inputs.notes))
+        outputs = rename_outputs(self.spec.path, self.mapping.outputs, _run(runtime, feeds, self.inputs.notes))
         return as_batch(outputs) if self.inputs.batched else as_items(outputs)
 
 
@@ -270,22 +274,3 @@ def require_repeatable(runtime: Runtime) -> None:
             f"{runtime.path}: draws random numbers at {node}, so its outputs cannot be compared; export it in "
             "inference mode (model.eval()), or remove the node (optimize --no-verify does not compare)"
         )
-
-
-def _rename_outputs(path: Path, mapping: IOMapping, outputs: Mapping[str, Any]) -> Outputs:
-    """Return the outputs under the reference's names.
-
-    Raises:
-        ArtifactError: one is neither a tensor, nor a sequence of tensors, nor an optional value that is absent.
-    """
-    renamed: dict[str, Any] = {}
-    for name, values in outputs.items():
-        if name not in mapping.outputs:
-            continue
-        items: list[Any] = values if isinstance(values, list) else [] if values is None else [values]
-        for item in items:
-            dtype = str(getattr(item, "dtype", type(item).__name__))
-            if not re.match(r"(b?float|u?int|bool|complex|object|<U)", dtype):
-                raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors can be compared")
-        renamed[mapping.outputs[name]] = values
-    return renamed

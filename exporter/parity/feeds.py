@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.errors import ArtifactError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.sequences import item_dtype, unpack
 from models.specs import TensorSpec
@@ -50,3 +53,22 @@ def as_batch(outputs: Mapping[str, NDArray[Any]]) -> Arrays:
     An output of onnxruntime is a view of the session's memory, all of which it keeps allocated.
     """
     return {name: np.array(values, ndmin=1) for name, values in outputs.items()}
+
+
+def rename_outputs(path: Path, names: Mapping[str, str], outputs: Mapping[str, Any]) -> Arrays:
+    """Return the outputs under the reference's names, without those that have none; `names` is {output: that name}.
+
+    Raises:
+        ArtifactError: one is neither a tensor, nor a sequence of tensors, nor an optional value that is absent.
+    """
+    renamed: dict[str, Any] = {}
+    for name, values in outputs.items():
+        if name not in names:
+            continue
+        items: list[Any] = values if isinstance(values, list) else [] if values is None else [values]
+        for item in items:
+            dtype = str(getattr(item, "dtype", type(item).__name__))
+            if not re.match(r"(b?float|u?int|bool|complex|object|<U)", dtype):
+                raise ArtifactError(f"{path}: its output {name} is {dtype}; only tensors can be compared")
+        renamed[names[name]] = values
+    return renamed

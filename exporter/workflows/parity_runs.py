@@ -55,8 +55,8 @@ def run_and_evaluate(
         golden.compute(row for batch, _ in result.batches for row in batch.rows)
         known = (*artifact.notes, *describe_weak_bound(artifact, options), *notes)
         report = evaluate(result, golden, options, known, second)
-        if options.fail_fast and not report.passed:
-            stopped = "--fail-fast: the inputs after the first failure were not run"
+        if result.stopped:
+            stopped = "--fail-fast: the inputs and batch sizes after the first failure were not run"
             report = replace(report, notes=(*report.notes, stopped))
         if options.localize and result.batches:
             report = replace(report, localization=localize(result, report, golden, progress, options))

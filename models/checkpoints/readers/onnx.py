@@ -107,7 +107,7 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
         return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
     runs = [run for number in (9, 4) for run in members.get(number, []) if run.wire == BYTES]
     if len(runs) != 1 or (4 in members and dtype != torch.float32):
-        raise CheckpointError(f"{opened.file.path}: {name} does not hold its numbers in one run")
+        raise CheckpointError(f"{opened.file.path}: {name}: its numbers are missing, or in more than one field")
     return name, opened.file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)
 
 

@@ -242,5 +242,5 @@ def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Te
         raise CheckpointError(f"{file.path}: {name} is {dtype}, which V1 packs in another way; save it as float32")
     runs = proto.get(V1_VALUES[kind], [])
     if len(runs) != 1 or (runs[0].wire != BYTES and shape):
-        raise CheckpointError(f"{file.path}: {name} does not hold its numbers in one run")
+        raise CheckpointError(f"{file.path}: {name}: its numbers are missing, or in more than one field")
     return file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)

@@ -52,10 +52,18 @@ def test_fail_fast_stops_at_the_first_failure(theirs: Path, tmp_path: Path) -> N
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w1", 1.001))
     report = verify(mine, theirs, fail_fast=True, localize=True)
     assert [row.input for row in report.comparisons] == ["random"]
-    assert "--fail-fast: the inputs after the first failure were not run" in report.notes
+    assert "--fail-fast: the inputs and batch sizes after the first failure were not run" in report.notes
     assert report.localization is not None
     assert report.localization.first == "conv1"
     assert len(verify(theirs, theirs, fail_fast=True, input_types=FEW).comparisons) == 5
+
+
+def test_fail_fast_has_no_note_where_the_last_input_is_the_first_that_fails(tmp_path: Path) -> None:
+    theirs = small_models.network(tmp_path / "theirs.onnx", batch=1)
+    mine = small_models.network(tmp_path / "mine.onnx", batch=1, change=small_models.scaled("w1", 1.001))
+    report = verify(mine, theirs, fail_fast=True, input_types=("random",))
+    assert not report.passed
+    assert not [note for note in report.notes if "--fail-fast" in note]
 
 
 def test_invalid_options_are_refused_before_anything_runs(theirs: Path, tmp_path: Path) -> None:
