@@ -5,7 +5,8 @@ A precision below float32 is made between the two: the graph is made once, and e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import WriteRequest, WriteResult
+from exporter.passes.names import unused_name
 from exporter.types import OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -25,13 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from exporter.passes.base import PassesResult
-import ast
-from collections.abc import Container
-
-from exporter.passes.names import unused_name
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 SUFFIX = ".onnx"
 

@@ -34,7 +34,7 @@ HINT_OPTION = "inference_precision_hint"
 _ONNX_OPTIONS = ("external_data",)
 """Options of the graph that say nothing of these files."""
 PREPROCESSING = "preprocess."
-"""What the names of the layers of preprocessing begin with: `exporter.formats.onnx_preprocess.PREFIX` and a dot."""
+"""How the names of preprocessing's layers begin: `exporter.formats.onnx_preprocess.nodes.PREFIX` and a dot."""
 MIN_FREE = 1 << 20
 """Bytes; a disk with less free space is full: what could not be written has filled the rest."""
 _DROPPED = ("framework", "conversion_parameters", "info")

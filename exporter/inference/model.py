@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from exporter.inference.types import InferenceOptions
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.io_mapping import map_by_manifest
 from models.specs import OutputSpec
-
-if TYPE_CHECKING:
-    pass
 
 GPU_BATCH = 8
 """Clips in one call on a device other than the CPU, unless another number is asked for. On a CPU one clip at a time is

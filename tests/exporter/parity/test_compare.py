@@ -53,6 +53,12 @@ def test_a_baseline_without_error_has_a_lower_bound() -> None:
     assert row.passed
 
 
+def test_infinities_of_a_float16_output_are_compared_as_others_are() -> None:
+    float64 = np.array([[math.inf, 1.0, -math.inf]])
+    assert compare_float32(float64.astype(np.float16), float64, float64.astype(np.float32)).passed
+    assert not compare_float32(np.array([[1.0, 1.0, -np.inf]], np.float16), float64, float64.astype(np.float32)).passed
+
+
 def test_top1_must_agree_where_the_margin_is_larger_than_the_budget() -> None:
     swapped = EXACT.copy()
     swapped[0] = [1.0, 2.5, 2.6]
