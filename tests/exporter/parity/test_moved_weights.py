@@ -124,6 +124,12 @@ def test_weights_stored_in_half_precision_pass(half: str, theirs: Path, tmp_path
     assert {row.min_snr_db for row in report.comparisons} == {45 if half == "float16" else 28}
 
 
+def test_a_minimum_of_the_users_replaces_what_rounding_explains(theirs: Path, tmp_path: Path) -> None:
+    report = verify(network(tmp_path / "m.onnx", "float16"), theirs, input_types=FEW, min_snr=30)
+    assert report.passed
+    assert {row.min_snr_db for row in report.comparisons} == {30}
+
+
 @pytest.mark.parametrize("fault", [*FAULTS])
 def test_a_fault_is_not_covered_by_weights_in_half_precision(fault: str, theirs: Path, tmp_path: Path) -> None:
     faulty = network(tmp_path / "m.onnx", "float16", fault=FAULTS[fault])

@@ -18,6 +18,7 @@ from exporter.parity.tolerance import (
     SNR_TOLERANCES,
     AllcloseTolerance,
     Float32RelativeTolerance,
+    StoredWeightsTolerance,
     select_tolerance,
 )
 from exporter.results import Precision
@@ -203,3 +204,15 @@ def test_rtol_and_atol_take_precedence(theirs: Path, tmp_path: Path) -> None:
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="--rtol and --atol must be finite and not negative"):
             verify(mine, theirs, input_types=FEW, rtol=wrong)
+
+
+@pytest.mark.parametrize(("error", "passed"), [(1e-3, True), (1e-1, False)])
+def test_stored_weights_keep_the_tolerance_of_their_type_however_much_their_rounding_does(
+    error: float, passed: bool
+) -> None:
+    exact = np.array([1.0, -2.0, 3.0, 0.5])
+    tolerance = StoredWeightsTolerance(
+        Float32RelativeTolerance("float32"), SNR_TOLERANCES["float16"], rounding=(10.0,), min_top1=None
+    )
+    _, used = tolerance.measure(exact + error, exact, exact)
+    assert (used <= 1) is passed

@@ -100,7 +100,7 @@ def test_a_network_that_only_python_describes_has_a_command_of_python(
     monkeypatch.setattr(exporter, "export", seen.append)
     program, option, code = shlex.split(export_command(request))
     assert (program, option) == ("python", "-c")
-    exec(code)
+    exec(code, {})  # it imports what it names
     assert seen == [request]
     assert "model=model" in export_command(replace(request, model=narrow))
 
