@@ -17,7 +17,7 @@ from models.http.transfer import LIMITS
 from models.progress import no_progress
 
 FAST = replace(
-    LIMITS, connect_s=5.0, headers_s=0.2, silence_s=0.3, window_s=0.3, base_s=0.4, bytes_per_s=1e6, unannounced_s=0.4
+    LIMITS, connect_s=5.0, headers_s=0.2, silence_s=0.3, window_s=0.3, base_s=9.0, bytes_per_s=1e6, unannounced_s=0.4
 )
 
 
@@ -83,7 +83,7 @@ def test_a_body_that_does_not_end(
 
 
 def test_a_large_file_has_more_time(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "LIMITS", replace(FAST, bytes_per_s=10_000, unannounced_s=0.1))
+    monkeypatch.setattr(download, "LIMITS", replace(FAST, base_s=0.4, bytes_per_s=10_000, unannounced_s=0.1))
     pieces = (CONTENT[i : i + 2560] for i in range(0, len(CONTENT), 2560))
     server.replies = [[HEAD, *itertools.chain.from_iterable((piece, 0.02) for piece in pieces)]]
     assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
