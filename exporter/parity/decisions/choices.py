@@ -88,7 +88,8 @@ class Ranked(_Derived):
         places = order[positions]
         groups, rank = places // ranks, places % ranks
         low, high = low.reshape(-1, low.shape[-1]), high.reshape(-1, high.shape[-1])
-        labels = candidates.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # what is no index, NaN included, differs from its cast
+            labels = candidates.astype(np.int64)
         valid = (labels == candidates) & (labels >= 0) & (labels < low.shape[-1])
         labels = np.where(valid, labels, 0)
         wanted = indices.reshape(-1, ranks)[groups, rank]
