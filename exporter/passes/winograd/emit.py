@@ -23,6 +23,7 @@ a plane; `rows` of them are multiplied by the weights at once, in `q` parts of t
 
 from __future__ import annotations
 
+import abc
 from copy import copy
 
 import numpy as np
@@ -43,7 +44,7 @@ Otherwise its time transform multiplies all frames, most of them by zero: an eng
 in all of them."""
 
 
-class Emitter:
+class Emitter(abc.ABC):
     """Builds the operators of one convolution in one tile shape.
 
     Args:
@@ -64,9 +65,9 @@ class Emitter:
         self._source, self._weight = source, weight
         self._bias = biases[0] if biases else None
 
+    @abc.abstractmethod
     def build(self) -> tuple[list[ir.Node], ir.Value]:
         """Return the nodes in order, and the value that replaces the result."""
-        raise NotImplementedError
 
     def _max(self, x: ir.Value, step: str) -> ir.Value:
         """Take the maximum over axis 1."""
