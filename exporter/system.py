@@ -22,11 +22,7 @@ _TORCH_NAMES = {"fma3": "fma"} | {f"avx512_{name}": f"avx512{name}" for name in 
 
 def cpu_model() -> str:
     """Return the processor's name. On Linux the kernel knows it, and Python's `platform` does not."""
-    try:
-        lines = CPUINFO.read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    names = (value for name, value in _read_cpuinfo() if name == "model name")
     return next(names, platform.processor() or "unknown")
 
 
@@ -36,13 +32,18 @@ def cpu_features() -> frozenset[str]:
     Linux lists them in /proc/cpuinfo for each core, after `flags` on x86 and after `Features` on Arm (`bf16`, `i8mm`);
     what every core has is returned. On other systems torch knows the common ones.
     """
+    cores = [frozenset(value.split()) for name, value in _read_cpuinfo() if name in ("flags", "Features")]
+    return frozenset.intersection(*cores) if cores else _features_by_torch()
+
+
+def _read_cpuinfo() -> list[tuple[str, str]]:
+    """Return the (name, value) pairs of Linux's list of cores; none on other systems."""
     try:
         lines = CPUINFO.read_text("utf-8").splitlines()
     except OSError:
-        lines = []
+        return []
     pairs = (line.partition(":") for line in lines)
-    cores = [frozenset(value.split()) for name, _, value in pairs if name.strip() in ("flags", "Features")]
-    return frozenset.intersection(*cores) if cores else _features_by_torch()
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
 def _features_by_torch() -> frozenset[str]:

@@ -186,15 +186,6 @@ class C3D(nn.Module):
         logits = self.fc8(self.dropout(fc7))  # (N, num_classes)
         return conv5b, pool5, fc6, fc7, logits
 
-    def forward_features(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (fc6, fc7, logits) of a batch of clips: (N, 4096), (N, 4096), (N, num_classes); see `forward_layers`.
-
-        Raises:
-            ValueError: another shape.
-        """
-        _, _, fc6, fc7, logits = self.forward_layers(clip)
-        return fc6, fc7, logits
-
     def forward(self, clip: Tensor) -> Tensor:
         """Return the logits (N, num_classes) of a batch of clips (N, 3, 16, 112, 112)."""
         return self.forward_layers(clip)[4]

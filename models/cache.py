@@ -1,7 +1,10 @@
 """The user's folders: of what can be made again (downloads, measurements), and of what this tool remembers."""
 
 import contextlib
+import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
@@ -26,3 +29,8 @@ def state_folder() -> Path:
     with contextlib.suppress(RuntimeError):
         return platformdirs.user_state_path("c3d-export", appauthor=False)
     return NOWHERE
+
+
+def settings_key(settings: Mapping[str, object]) -> str:
+    """Return SHA-256 in hexadecimal of everything that decides a cached result, whatever the order of the keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -83,6 +83,11 @@ def same_file(one: Path, other: Path) -> bool:
         return False
 
 
+def to_utf8(text: str) -> str:
+    r"""Return a path with the bytes that are not UTF-8 as `\xff`, for JSON and tables, which cannot hold them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def is_plain_name(name: str) -> bool:
     """Return whether a name that a file states stays in that file's own folder."""
     return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name

@@ -2,8 +2,8 @@
 
 from math import prod
 
-from exporter.passes.conv2d_pattern import VECTOR, Conv2dMatch
-from exporter.passes.winograd.cost import BLOCKED, FLOPS, VOLUMES, milliseconds
+from exporter.passes.conv2d_pattern import Conv2dMatch
+from exporter.passes.winograd.cost import BLOCKED, FLOPS, VECTOR, VOLUMES, fill_vectors, milliseconds
 
 OVERHEAD_MS = 0.05
 """What the additional operators take however small their tensors are."""
@@ -34,7 +34,7 @@ def conv2d_ms(match: Conv2dMatch) -> float:
     images = match.channels * frames * prod(match.size[1:])
     moved, selected = images + volume + match.outputs * taps, 0.0
     inputs = match.channels * match.conv.kernel[0]
-    filled = (_fill(inputs) / inputs if inputs >= VECTOR else 1.0) * _fill(match.outputs) / match.outputs
+    filled = (fill_vectors(inputs) / inputs if inputs >= VECTOR else 1.0) * fill_vectors(match.outputs) / match.outputs
     if match.selects:
         selected = milliseconds(2 * images * match.size[0], source + images)
     if inputs >= VECTOR:
@@ -49,11 +49,6 @@ def conv2d_ms(match: Conv2dMatch) -> float:
         moved += 2 * pooled * (not match.wanted_frames_first)
     moved += 2 * source * (not match.given_frames_first)
     return OVERHEAD_MS + selected + milliseconds(2 * volume * taps * filled, moved, BLOCKED * FLOPS)
-
-
-def _fill(channels: int) -> int:
-    """Return channels with those that fill the last vector."""
-    return -(-channels // VECTOR) * VECTOR
 
 
 def _numbers(match: Conv2dMatch) -> tuple[int, int, int]:

@@ -22,6 +22,7 @@ from exporter.requests import ExportRequest
 from models.builder import state_sha256
 from models.built_model import BuiltModel
 from models.checkpoints.info import CheckpointInfo
+from models.paths import to_utf8
 from models.preprocessing.recipe import Preprocessing
 
 
@@ -68,11 +69,6 @@ def relative_profile(request: ExportRequest, model: BuiltModel) -> Preprocessing
         return profile
     path = to_utf8(relative_to(Path(profile.mean_cube.path), request.output_dir))
     return replace(profile, mean_cube=replace(profile.mean_cube, file=to_utf8(profile.mean_cube.file), path=path))
-
-
-def to_utf8(name: str) -> str:
-    """Return a file name that JSON can hold: bytes that are not UTF-8 are replaced."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def precision_options(request: ExportRequest, clips: CalibrationClips | None) -> dict[str, OptionValue]:

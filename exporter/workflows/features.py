@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ import numpy as np
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
 from exporter.inference.clips import note_overlap, record_sampling
-from exporter.inference.collected import CollectedResults
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.array_files import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
@@ -36,6 +35,7 @@ from exporter.inference.model import VideoModel
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure
 from exporter.inference.ray_runner import run_videos_anywhere
 from exporter.inference.types import RayOptions
+from exporter.inference.video_run import VideoRun
 from exporter.output_targets import check_output_folder, new_folder_notes
 from exporter.storage import display
 from exporter.video.sampling import Sampling
@@ -45,8 +45,8 @@ from models.preprocessing.recipe import Preprocessing
 from models.progress import Progress, no_progress
 
 
-class FeatureRun:
-    """Features that are being written; made by `open_features`.
+class FeatureRun(VideoRun[VideoFeatureFiles]):
+    """Features that are being written; made by `open_features`. Videos of earlier runs are yielded first.
 
     Attributes:
         model: the model that runs.
@@ -67,19 +67,17 @@ class FeatureRun:
         folder: FeatureFolder,
         jobs: Sequence[Job],
         notes: tuple[str, ...],
-        results: CollectedResults[VideoFeatureFiles],
+        ready: Iterable[VideoFeatureFiles | VideoFailure],
+        started: float,
     ) -> None:
+        super().__init__(ready, started)
         self.model, self.sampling, self.notes = model, sampling, notes
         self.layers = folder.record.layers
         self.aggregate: Aggregate = folder.record.aggregate
         self.format: FeatureFormat = folder.record.format
         self.output = display(folder.path)
         self.total, self.kept = len(jobs), sum(job.done is not None for job in jobs)
-        self._folder, self._jobs, self._results = folder, jobs, results
-
-    def __iter__(self) -> Iterator[VideoFeatureFiles | VideoFailure]:
-        """Yield each video when its files are complete; those of earlier runs come first."""
-        return iter(self._results)
+        self._folder, self._jobs = folder, jobs
 
     def result(self) -> FeaturesResult:
         """Bring the folder into its final form and return everything that was yielded until now.
@@ -87,7 +85,7 @@ class FeatureRun:
         Raises:
             OutputError: the folder cannot be written to, or is full.
         """
-        videos, failures = self._results.videos, self._results.failures
+        videos, failures = self.videos, self.failures
         done = {video.name for video in videos if video.rows}
         without = {failure.source for failure in failures} | {video.source for video in videos if not video.rows}
         files = self._folder.finish({job.name for job in self._jobs if job.source.name in without} - done)
@@ -102,7 +100,7 @@ class FeatureRun:
             failures,
             files,
             self.notes,
-            self._results.seconds,
+            self.seconds,
         )
 
 
@@ -181,7 +179,7 @@ def open_features(
             written = write_jobs(model, jobs, folder, sampling, progress, request.ray)
             with closing(_all_results(failures, jobs, written)) as ready:
                 notes = (*model.notes, *note_overlap(sampling, request.clips), *folder_notes)
-                yield FeatureRun(described, taken, folder, jobs, notes, CollectedResults(ready, started))
+                yield FeatureRun(described, taken, folder, jobs, notes, ready, started)
 
 
 def write_jobs(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from exporter.errors import UsageError, VideoError
 from exporter.inference.clips import note_overlap, record_sampling
-from exporter.inference.collected import CollectedResults
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
 from exporter.inference.predict_request import MAX_PREVIEWED, PredictRequest
@@ -26,6 +25,7 @@ from exporter.inference.predictions import (
 from exporter.inference.ranking import ClassRanking, VideoScores, choose_ranked_output
 from exporter.inference.ray_runner import map_videos
 from exporter.inference.types import ClipOutputs, RayOptions
+from exporter.inference.video_run import VideoRun
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from exporter.workflows.video_inputs import open_videos
@@ -37,8 +37,7 @@ ClipListener = Callable[[str, ClipPrediction], None]
 __all__ = ["PredictRun", "iter_predictions", "open_predict", "predict"]
 
 
-@dataclass
-class PredictRun:
+class PredictRun(VideoRun[VideoPrediction]):
     """A prediction that is under way.
 
     Attributes:
@@ -51,18 +50,20 @@ class PredictRun:
         notes: what the user should know.
     """
 
-    model: ModelRecord
-    sampling: SamplingRecord
-    output: str
-    values: ScoreType
-    softmax: bool
-    average: ScoreType
-    notes: tuple[str, ...]
-    _results: CollectedResults[VideoPrediction]
-
-    def __iter__(self) -> Iterator[VideoPrediction | VideoFailure]:
-        """Yield each video's result when it is ready."""
-        return iter(self._results)
+    def __init__(
+        self,
+        model: ModelRecord,
+        sampling: SamplingRecord,
+        ranking: ClassRanking,
+        notes: tuple[str, ...],
+        ready: Iterable[VideoPrediction | VideoFailure],
+        started: float,
+    ) -> None:
+        super().__init__(ready, started)
+        self.model, self.sampling, self.notes = model, sampling, notes
+        self.output, self.softmax = ranking.output, ranking.softmax
+        self.values: ScoreType = ranking.values
+        self.average: ScoreType = ranking.average
 
     def result(self) -> PredictResult:
         """Return everything that was yielded until now."""
@@ -73,10 +74,10 @@ class PredictRun:
             self.values,
             self.softmax,
             self.average,
-            self._results.videos,
-            self._results.failures,
+            self.videos,
+            self.failures,
             self.notes,
-            self._results.seconds,
+            self.seconds,
         )
 
 
@@ -131,12 +132,10 @@ def open_predict(
         yield PredictRun(
             model.record(),
             record_sampling(sampling),
-            ranking.output,
-            ranking.values,
-            ranking.softmax,
-            ranking.average,
+            ranking,
             (*model.notes, *note_overlap(sampling, request.clips)),
-            CollectedResults(ready, started),
+            ready,
+            started,
         )
 
 

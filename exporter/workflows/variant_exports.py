@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import time
@@ -28,7 +27,7 @@ from exporter.types import OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from models.builder import state_sha256
 from models.built_model import BuiltModel
-from models.cache import cache_folder
+from models.cache import cache_folder, settings_key
 from models.errors import count
 from models.paths import acquire_lock, atomic_write, is_plain_name, make_folders
 from models.progress import Progress, no_progress
@@ -64,7 +63,7 @@ def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: Calibra
         "clips": clips.sha256,
         "environment": environment() | libraries,
     }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return settings_key(decides)[:16]
 
 
 @dataclass

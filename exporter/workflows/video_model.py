@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from exporter.system import library_version
 from exporter.types import FASTEST_TARGET, FORMAT_NAMES, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
-from models.cache import cache_folder
+from models.cache import cache_folder, settings_key
 from models.checkpoints.sources import is_remote
 from models.class_names import check_class_count, load_class_names
 from models.http.addresses import display_source
@@ -154,8 +153,7 @@ class _CachedExport:
             "optimize": asdict(self.optimize),
             "versions": {"c3d-export": __version__} | {name: library_version(name) for name in DECIDING_LIBRARIES},
         }
-        key = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
-        return cache_folder() / CACHE / key / f"model{FORMATS[self.format].suffix}"
+        return cache_folder() / CACHE / settings_key(decides)[:32] / f"model{FORMATS[self.format].suffix}"
 
     def find(self, wanted: tuple[str, ...] | None) -> tuple[Path, Manifest] | None:
         """Return a complete model file that returns these outputs, and its manifest; None where there is none."""

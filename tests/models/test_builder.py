@@ -75,7 +75,7 @@ def test_a_checkpoint_without_fc8_is_a_network_of_features(tmp_path: Path) -> No
     features = build(BuildOptions(weights=path))
     assert features.settings["num_classes"] == 0
     assert (checkpoint(features).loaded, checkpoint(features).total) == (20, 20)
-    assert c3d(features).forward_features(torch.zeros(1, 3, 16, 112, 112))[2].shape == (1, 4096)
+    assert c3d(features).forward_layers(torch.zeros(1, 3, 16, 112, 112))[4].shape == (1, 4096)
     with pytest.raises(CheckpointError, match=r"no fc8.weight and no fc8.bias.*\(101, 4096\).*--new-head"):
         build(BuildOptions(101, weights=path))
     assert build(BuildOptions(weights=path, new_head=True)).settings["num_classes"] == 101

@@ -41,7 +41,7 @@ from exporter.storage import (
     translate_os_errors,
 )
 from exporter.video.sources import Source
-from models.paths import acquire_lock, make_folders
+from models.paths import acquire_lock, make_folders, to_utf8
 
 RECORD = "features.json"
 LOCK = f"{RUN}/lock"
@@ -204,11 +204,6 @@ def _identify(source: Source) -> str:
         digits = hashlib.sha256(source.url.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         return shown if shown == source.url else f"{shown}?sha256={digits}"
     return to_utf8(str(Path(source.url).absolute()))
-
-
-def to_utf8(text: str) -> str:
-    r"""Return a path with the bytes that are not UTF-8 as `\xff`, for JSON and tables, which cannot hold them."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _stat(source: Source) -> tuple[int | None, int | None]:

@@ -13,7 +13,7 @@ import numpy as np
 from exporter.errors import C3DExportError
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.array_files import BlobWriter, NpyWriter
-from exporter.inference.features.folder import FeatureFolder, Job, to_utf8
+from exporter.inference.features.folder import FeatureFolder, Job
 from exporter.inference.features.names import plain_name
 from exporter.inference.features.parquet import ParquetPart
 from exporter.inference.features.record import FeatureRecord, VideoRecord, to_json
@@ -22,6 +22,7 @@ from exporter.inference.predictions import VideoFailure
 from exporter.inference.types import ClipOutputs, VideoEnd
 from exporter.storage import translate_os_errors
 from models.config import CAFFE_BLOBS
+from models.paths import to_utf8
 
 
 class FeatureWriter(Protocol):

@@ -55,7 +55,7 @@ def direct_ms(match: ConvMatch) -> float:
     taps = match.all_taps
     rate = FLOPS * (BLOCKED if match.rank == IMAGE else VOLUMES)
     columns = prod(match.convolved)
-    filled = _filled(-(-columns // CORES)) * CORES / columns
+    filled = fill_vectors(-(-columns // CORES)) * CORES / columns
     moved = match.inputs * prod(match.size) + outputs + CORES * match.outputs * match.inputs * taps
     if match.rank != IMAGE:
         moved += match.inputs * taps * columns
@@ -90,7 +90,7 @@ def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     product = a * s * match.outputs * positions
     weights = a * s * match.outputs * match.inputs
     read = weights * (1 if tiles.merged else times)
-    total += milliseconds(2 * weights * positions * _filled(tiles.rows) / tiles.rows, transformed + read + product)
+    total += milliseconds(2 * weights * positions * fill_vectors(tiles.rows) / tiles.rows, transformed + read + product)
     spaced = tile_shape.space**2 * a * match.outputs * positions
     volume = tile_shape.space**2 * (tiles.time.outputs if tiles.time is not None else 1) * match.outputs * positions
     total += milliseconds(2 * s * spaced, product + spaced)
@@ -127,7 +127,7 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     return total * (FRAMES if match.pool is None else FRAMES_POOLED)
 
 
-def _filled(columns: int) -> int:
+def fill_vectors(columns: int) -> int:
     """Return the columns that are computed for `columns` of them, which fill whole vectors."""
     return -(-columns // VECTOR) * VECTOR
 

@@ -16,13 +16,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from exporter.passes.cancel_transposes import IMAGE_FIRST, IMAGE_LAST
 from exporter.passes.winograd.emit import WinogradEmitter, space_matrix, window_order
 from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 from exporter.passes.winograd.tiling import FEW_ROWS, tiling
-
-CHANNELS_FIRST, CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
-"""Permutations between (N, H, W, C) and (N, C, H, W)."""
 
 
 class PointsEmitter(WinogradEmitter):
@@ -38,13 +36,13 @@ class PointsEmitter(WinogradEmitter):
         channels, tiles, points = self.match.inputs, self.tiling, self.tiling.space.points
         (_, top, left), (_, bottom, right), (_, below, beside) = self.match.before, self.match.after, tiles.excess
         x = self._reshape(x, "space.rows", -1, height, width, channels)
-        x = self._op("Transpose", "space.channels_first", x, perm=CHANNELS_FIRST)
+        x = self._op("Transpose", "space.channels_first", x, perm=IMAGE_FIRST)
         planes: list[ir.Value] = []
         for row in range(points):
             rows = self._depthwise(x, row, axis=0, pads=[top, 0, bottom + below, 0])
             for column in range(points):
                 plane = self._depthwise(rows, column, axis=1, pads=[0, left, 0, right + beside])
-                plane = self._op("Transpose", "space.channels_last", plane, perm=CHANNELS_LAST)
+                plane = self._op("Transpose", "space.channels_last", plane, perm=IMAGE_LAST)
                 planes.append(
                     self._reshape(
                         plane, "space.point", 1, -1, tiles.time_points, tiles.tiles[0] * tiles.plane, channels

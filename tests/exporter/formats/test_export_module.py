@@ -12,7 +12,7 @@ from models.built_model import BuiltModel
 def test_outputs_come_in_the_order_asked_for(narrow: BuiltModel) -> None:
     clip = torch.rand(1, 3, 16, 48, 48)
     with torch.inference_mode():
-        fc6, fc7, logits = c3d(narrow).forward_features(clip)
+        _, _, fc6, fc7, logits = c3d(narrow).forward_layers(clip)
         assert torch.equal(select_outputs(narrow, ("fc7",))(clip), fc7)
         several = select_outputs(narrow, ("probabilities", "fc6", "logits"))(clip)
         every = select_outputs(narrow, ("fc7", "logits", "probabilities", "fc6"))(clip)

@@ -173,7 +173,7 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: ExportResult) -> N
         output = script.run({"clip": clip[None].astype(np.float64)})
     with torch.inference_mode():
         network = c3d(build(QUARTER)).double()
-        fc6, _, logits = network.forward_features(torch.from_numpy(clip[None]).double())
+        _, _, fc6, _, logits = network.forward_layers(torch.from_numpy(clip[None]).double())
     for name, golden in (("fc6", fc6.numpy()), ("logits", logits.numpy())):
         assert output[name].dtype == np.float64
         assert 0 < np.abs(output[name] - golden).max() < 2e-6 * np.abs(golden).max()

@@ -247,7 +247,7 @@ def run_outputs(built: BuiltModel) -> dict[str, Any]:
     key = state_sha256(built.network), str(built.settings["pool5"])
     if key not in _ANSWERED:
         with torch.inference_mode():
-            stages = c3d(built).double().forward_features(torch.from_numpy(clip())[None])
+            stages = c3d(built).double().forward_layers(torch.from_numpy(clip())[None])[2:]
         _ANSWERED[key] = {name: stage[0].numpy() for name, stage in zip(("fc6", "fc7", "logits"), stages, strict=True)}
     return _ANSWERED[key]
 

@@ -1,12 +1,12 @@
 """Results of videos, kept while they are yielded."""
 
-from exporter.inference.collected import CollectedResults
 from exporter.inference.predictions import VideoFailure
+from exporter.inference.video_run import VideoRun
 
 
 def test_what_was_yielded_is_kept_apart_by_whether_it_failed() -> None:
     failure = VideoFailure("b.mp4", "b.mp4: no video", 3)
-    results = CollectedResults[str](iter(("a", failure, "c")), 0.0)
+    results = VideoRun[str](iter(("a", failure, "c")), 0.0)
     for result in results:
         if result is failure:
             break

@@ -1,4 +1,4 @@
-"""Results of videos that are kept while they are yielded."""
+"""A run over videos, whose results are kept while they are yielded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from exporter.inference.predictions import VideoFailure
 Result = TypeVar("Result")
 
 
-class CollectedResults(Generic[Result]):
-    """Yields what becomes of each video, and keeps it.
+class VideoRun(Generic[Result]):
+    """A run over videos: yields what becomes of each when it is ready, and keeps it.
 
     Args:
         ready: each video's result, or why it has none.
