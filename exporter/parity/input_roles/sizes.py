@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
-from math import prod
+from collections.abc import Iterator
+from itertools import islice
+from math import isqrt, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,9 @@ from exporter.parity.input_roles.input_use import InputUse, find_changed
 
 if TYPE_CHECKING:
     from exporter.parity.input_roles.input_use import RoleValue, Shape
+
+LARGEST_DIVISOR, MOST_BLOCKS = 1 << 16, 100_000
+"""Limits of the search for the block of a Col2Im: a file may state any number of columns."""
 
 
 def reshape(use: InputUse) -> RoleValue:
@@ -173,9 +177,26 @@ def block_shape(use: InputUse) -> RoleValue:
     strides, dilations = use.attribute("strides", [1] * rank), use.attribute("dilations", [1] * rank)
     pads = use.attribute("pads", [0] * 2 * rank)
     padded = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(image[2:])]
-    for block in product(range(1, elements + 1), repeat=rank):
+    for block in islice(_factorisations(elements, rank), MOST_BLOCKS):
         spare = [size - d * (b - 1) - 1 for size, d, b in zip(padded, dilations, block, strict=True)]
         blocks = prod(size // stride + 1 for size, stride in zip(spare, strides, strict=True))
-        if prod(block) == elements and min(spare) >= 0 and blocks == columns[2]:
+        if min(spare) >= 0 and blocks == columns[2]:
             return block
     return None
+
+
+def _factorisations(number: int, count: int) -> Iterator[tuple[int, ...]]:
+    """Yield the tuples of `count` positive integers whose product is the number, in ascending order."""
+    small = [size for size in range(1, min(isqrt(number), LARGEST_DIVISOR) + 1) if number % size == 0]
+    divisors = sorted({*small, *(number // size for size in small)})
+
+    def split(rest: int, parts: int) -> Iterator[tuple[int, ...]]:
+        if parts == 1:
+            yield (rest,)
+            return
+        for first in divisors:
+            if rest % first == 0:
+                for others in split(rest // first, parts - 1):
+                    yield (first, *others)
+
+    return split(number, count) if number and count else iter(())

@@ -87,6 +87,13 @@ CASES: list[tuple[str, dict[str, Port], Port, dict[str, Any], dict[str, list[Any
         {},
         {"i": [5, 5], "b": [1, 5]},
     ),
+    (  # 10 billion pairs of sizes; one in a hundred million has the right product
+        "Col2Im",
+        {X: (FLOAT, [1, 100_000, 9]), "i": (INT64, [2]), "b": (INT64, [2])},
+        (FLOAT, [1, 1, 252, 402]),
+        {},
+        {"i": [252, 402], "b": [250, 400]},
+    ),
     ("ScatterND", {X: (FLOAT, [8, 2]), "i": (INT64, [4, 1]), "u": (FLOAT, [4, 2])}, (FLOAT, [8, 2]), {}, {"i": [0, 2, 4, 6]}),
     (
         "ScatterElements",
