@@ -14,7 +14,7 @@ from exporter.parity.input_roles.input_use import InputUse, find_changed
 if TYPE_CHECKING:
     from exporter.parity.input_roles.input_use import RoleValue, Shape
 
-LARGEST_DIVISOR, MOST_BLOCKS = 1 << 16, 100_000
+MAX_DIVISOR, MAX_BLOCKS = 1 << 16, 100_000
 """Limits of the search for the block of a Col2Im: a file may state any number of columns."""
 
 
@@ -177,7 +177,7 @@ def block_shape(use: InputUse) -> RoleValue:
     strides, dilations = use.attribute("strides", [1] * rank), use.attribute("dilations", [1] * rank)
     pads = use.attribute("pads", [0] * 2 * rank)
     padded = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(image[2:])]
-    for block in islice(_factorisations(elements, rank), MOST_BLOCKS):
+    for block in islice(_factorisations(elements, rank), MAX_BLOCKS):
         spare = [size - d * (b - 1) - 1 for size, d, b in zip(padded, dilations, block, strict=True)]
         blocks = prod(size // stride + 1 for size, stride in zip(spare, strides, strict=True))
         if min(spare) >= 0 and blocks == columns[2]:
@@ -187,7 +187,7 @@ def block_shape(use: InputUse) -> RoleValue:
 
 def _factorisations(number: int, count: int) -> Iterator[tuple[int, ...]]:
     """Yield the tuples of `count` positive integers whose product is the number, in ascending order."""
-    small = [size for size in range(1, min(isqrt(number), LARGEST_DIVISOR) + 1) if number % size == 0]
+    small = [size for size in range(1, min(isqrt(number), MAX_DIVISOR) + 1) if number % size == 0]
     divisors = sorted({*small, *(number // size for size in small)})
 
     def split(rest: int, parts: int) -> Iterator[tuple[int, ...]]:
