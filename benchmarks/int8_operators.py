@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from exporter.onnx_io.writer import write_onnx
 from exporter.passes.autotune import Measurements, autotune_folder
 from exporter.passes.quantize.layers import find_layers
-from exporter.passes.quantize.measure_variants import DIRECT, choose_variants
-from exporter.passes.quantize.plans import PORTABLE, UNSIGNED, Plan, find_activations
+from exporter.passes.quantize.plans import DIRECT, PORTABLE, UNSIGNED, Plan, choose_variants, find_activations
 from exporter.passes.quantize.ranges import MIN_MAX, measure_ranges
 from exporter.passes.shapes import infer_shapes
 from exporter.timing import RoundOptions, interleave

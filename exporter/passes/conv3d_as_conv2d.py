@@ -12,9 +12,12 @@ frames before channels, (N, T, K, H, W), like that of a Winograd convolution, so
 two.
 
 A pool that also covers several frames becomes two: over rows and columns, in the blocked layout, then over frames.
+
+Both times are predicted with the numbers of `exporter.passes.winograd.cost`.
 """
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -23,12 +26,12 @@ from exporter.passes import autotune
 from exporter.passes.autotune import Measurements, fastest
 from exporter.passes.base import PASSES_OPSET, Decision, NodePass
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
-from exporter.passes.conv2d_cost import conv2d_ms, direct_ms
 from exporter.passes.conv2d_emit import replace_by_conv2d
 from exporter.passes.conv2d_pattern import MAX_FRAMES, Conv2dMatch, match_conv2d
 from exporter.passes.graph import display_name, find_nodes, get_opset
 from exporter.passes.shapes import get_shape
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
+from exporter.passes.winograd.cost import BLOCKED, FLOPS, VECTOR, VOLUMES, fill_vectors, milliseconds
 from models.progress import Progress, no_progress
 
 DIRECT, CONV2D = "direct", "conv2d"
@@ -39,6 +42,8 @@ MEASURE_MARGIN = 1.5
 
 Measure = Callable[[ir.Model, ir.Model], dict[str, float]]
 """Measures the nodes as they are and as a 2-D convolution: {variant: milliseconds}."""
+OVERHEAD_MS = 0.05
+"""What the additional operators take however small their tensors are."""
 
 
 class Conv3dAsConv2d(NodePass):
@@ -127,3 +132,54 @@ def measure(
     x = np.random.default_rng(0).standard_normal((1, *(int(str(size)) for size in shape)), dtype=np.float32)
     models = {DIRECT: ir.to_proto(direct), CONV2D: ir.to_proto(conv2d)}
     return autotune.measure(models, {INPUT_NAME: x}, progress, cache)
+
+
+def direct_ms(match: Conv2dMatch) -> float:
+    """Return the predicted time of the original, with the Transposes that it needs where its neighbours do without."""
+    source, volume, pooled = _numbers(match)
+    columns = prod(match.convolved)
+    taps = match.channels * prod(match.conv.kernel)
+    moved = source + volume + match.outputs * taps
+    if max(match.conv.kernel) > 1 or max(match.conv.strides) > 1:
+        moved += taps * columns  # the taps of each output, beside each other
+    if match.pool is not None:
+        moved += volume + pooled
+    moved += 2 * source * match.given_frames_first + 2 * pooled * match.wanted_frames_first
+    return milliseconds(2 * volume * taps, moved, VOLUMES * FLOPS)
+
+
+def conv2d_ms(match: Conv2dMatch) -> float:
+    """Return the predicted time in 2-D: selected frames, the blocked layout and back, and Transposes that are left.
+
+    The blocked layout fills channels up to whole vectors, of the input where it has at least one.
+    """
+    source, volume, pooled = _numbers(match)
+    taps = match.channels * prod(match.conv.kernel)
+    frames = match.convolved[0] * match.conv.kernel[0]
+    images = match.channels * frames * prod(match.size[1:])
+    moved, selected = images + volume + match.outputs * taps, 0.0
+    inputs = match.channels * match.conv.kernel[0]
+    filled = (fill_vectors(inputs) / inputs if inputs >= VECTOR else 1.0) * fill_vectors(match.outputs) / match.outputs
+    if match.selects:
+        selected = milliseconds(2 * images * match.size[0], source + images)
+    if inputs >= VECTOR:
+        moved += 2 * images
+    left = match.outputs * match.convolved[0] * prod(match.pooled[1:])  # of the blocked layout
+    if match.pool is not None:
+        moved += volume + left
+    moved += 2 * left
+    if match.pools_frames:
+        moved += 3 * left + pooled + 2 * pooled * match.wanted_frames_first
+    else:
+        moved += 2 * pooled * (not match.wanted_frames_first)
+    moved += 2 * source * (not match.given_frames_first)
+    return OVERHEAD_MS + selected + milliseconds(2 * volume * taps * filled, moved, BLOCKED * FLOPS)
+
+
+def _numbers(match: Conv2dMatch) -> tuple[int, int, int]:
+    """Return the numbers of the input, of the convolution's output, and of the result."""
+    return (
+        match.channels * prod(match.size),
+        match.outputs * prod(match.convolved),
+        match.outputs * prod(match.pooled),
+    )

@@ -15,8 +15,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import ArtifactError, UsageError
 from exporter.isolation.worker import file_at_work
 from exporter.parity.record import parity_record
-from exporter.passes.decisions import FIX_SIZES, Decision
-from exporter.passes.summary import UnchangedReason, summarise_unchanged
+from exporter.passes.decisions import FIX_SIZES, Decision, UnchangedReason, summarise_unchanged
 from exporter.requests import OptimizeRequest
 from exporter.results import ParityReport
 from exporter.timing import timed

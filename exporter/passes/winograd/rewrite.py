@@ -19,9 +19,9 @@ from exporter.passes.base import Decision, GraphPass
 from exporter.passes.conv2d_pattern import given_frames_first, wanted_frames_first
 from exporter.passes.graph import display_name, find_nodes, get_opset
 from exporter.passes.winograd.cost import milliseconds, predict_ms
+from exporter.passes.winograd.measure import layer_errors
 from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, ConvMatch, match_conv
 from exporter.passes.winograd.replace import replace_conv
-from exporter.passes.winograd.rounding_error import layer_errors
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.types import GraphEngine
 

@@ -11,9 +11,8 @@ from helpers.graphs import check_pass, graph, node, normal, rewrite
 
 from exporter.passes.base import run_passes
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
-from exporter.passes.conv2d_cost import conv2d_ms, direct_ms
 from exporter.passes.conv2d_pattern import Conv2dMatch, match_conv2d
-from exporter.passes.conv3d_as_conv2d import CONV2D, DIRECT, Conv3dAsConv2d, measure
+from exporter.passes.conv3d_as_conv2d import CONV2D, DIRECT, Conv3dAsConv2d, conv2d_ms, direct_ms, measure
 from exporter.passes.graph import find_nodes
 from exporter.passes.pipelines import build_passes
 from exporter.passes.shapes import infer_shapes

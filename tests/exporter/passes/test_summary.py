@@ -1,7 +1,6 @@
 """Why nodes stayed as they are, each reason once."""
 
-from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision
-from exporter.passes.summary import summarise_unchanged
+from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, summarise_unchanged
 
 
 def test_reasons_that_differ_in_sizes_and_times_are_one() -> None:
