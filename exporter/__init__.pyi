@@ -93,8 +93,6 @@ from .network import (
 )
 from .passes.decisions import (
     Decision,
-)
-from .passes.summary import (
     UnchangedReason,
 )
 from .requests import (

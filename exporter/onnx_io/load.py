@@ -13,8 +13,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
-from exporter.onnx_io.functions import require_expandable
-from exporter.onnx_io.message_limits import check_fields
+from exporter.onnx_io.message_limits import check_fields, require_expandable
 from models.errors import first_line
 from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader, field_header

@@ -1,4 +1,4 @@
-"""From the frames of a video to pixels with time stamps."""
+"""From the frames of a video, or image files, to pixels with time stamps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from exporter.errors import VideoError
 from exporter.isolation.worker import native_call
 from exporter.video.ahead import FramesAhead
 from exporter.video.container import DEFAULT_FPS, FileFrames
-from exporter.video.images import ImageFrames
 from exporter.video.pixels import FrameConverter
 from exporter.video.sources import Source
 from exporter.video.types import VideoInfo, VideoSummary
-from models.errors import count
+from models.errors import count, join_limited
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -187,3 +186,51 @@ def _stamp(frame: VideoFrame | None) -> Fraction | None:
     if frame is None or frame.pts is None or frame.time_base is None:
         return None
     return frame.pts * frame.time_base
+
+
+class ImageFrames:
+    """Images as the frames of a video, at 25 frames per second as in FFmpeg.
+
+    Each is opened when its turn comes, as a video of which the first frame counts. One that cannot be read is skipped,
+    counted as a corrupt packet, and named.
+
+    Args:
+        source: the images.
+        summary: counts, and takes notes.
+    """
+
+    tick, left_out = Fraction(0), 0
+    rate: Fraction | None = DEFAULT_FPS
+
+    def __init__(self, source: Source, summary: VideoSummary) -> None:
+        self._source, self._summary = source, summary
+        self.ending: str | None = None
+        self.stated = len(source.images)
+        self.duration: float | None = float(self.stated / DEFAULT_FPS)
+
+    def read(self) -> Iterator[VideoFrame]:
+        """Yield the first frame of each image, with time stamps."""
+        broken: list[str] = []
+        number = 0
+        for path in self._source.images:
+            try:
+                with FileFrames(Source(path, path), VideoSummary()) as image:
+                    frame = next(image.read(), None)
+            except VideoError:
+                frame = None
+            if frame is None:
+                self._summary.corrupt_packets += 1
+                broken.append(path)
+                continue
+            frame.pts, frame.time_base, frame.duration = number, 1 / DEFAULT_FPS, 1
+            number += 1
+            yield frame
+        if broken:
+            self.ending = f"images that cannot be decoded: {join_limited(broken, 3)}"
+
+    def count(self) -> int | None:
+        """Return None: whether an image can be decoded is not known before."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""

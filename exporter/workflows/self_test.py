@@ -16,7 +16,7 @@ from exporter.fault_injection.faults import FAULTS, FaultType
 from exporter.fault_injection.harness import OPTIONS, set_up
 from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
 from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
-from exporter.fault_injection.sample_runner import run_samples
+from exporter.fault_injection.samples import run_samples
 from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
 from exporter.isolation.worker import file_at_work

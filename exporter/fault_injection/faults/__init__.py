@@ -2,15 +2,13 @@
 
 from exporter.fault_injection.faults.activations import ACTIVATIONS
 from exporter.fault_injection.faults.base import FaultSite, FaultType
-from exporter.fault_injection.faults.batches import BATCHES
-from exporter.fault_injection.faults.biases import BIASES
 from exporter.fault_injection.faults.decisions import DECISIONS
 from exporter.fault_injection.faults.geometry import GEOMETRY
-from exporter.fault_injection.faults.inputs import INPUTS
+from exporter.fault_injection.faults.inputs import BATCHES, INPUTS
 from exporter.fault_injection.faults.layout import LAYOUT
 from exporter.fault_injection.faults.outputs import OUTPUTS
 from exporter.fault_injection.faults.preprocessing import PREPROCESSING
-from exporter.fault_injection.faults.weights import WEIGHTS
+from exporter.fault_injection.faults.weights import BIASES, WEIGHTS
 
 __all__ = ["FAULTS", "FaultSite", "FaultType"]
 

@@ -1,17 +1,28 @@
-"""Faults before the network: changes of its clip (batch, channel, time, height, width)."""
+"""Faults before the network, of its clip (batch, channel, time, height, width), and ones between a batch's items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from exporter.fault_injection.faults.base import Build, FaultType, FindSites, Generator, insert_after, insert_constant
+from exporter.fault_injection.faults.base import (
+    Build,
+    FaultType,
+    FindSites,
+    Generator,
+    find_outputs,
+    insert_after,
+    insert_constant,
+)
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 
 CHANNEL, TIME, HEIGHT, WIDTH = 1, 2, 3, 4
 MEAN, DEVIATION = (123.7, 116.3, 103.5), (0.229, 0.224, 0.225)
 """ImageNet's: the mean of pixels from 0 to 255, the standard deviation of pixels from 0 to 1."""
+MIX = 0.001
+INT64_END = 2**31
+"""An end of a slice that is larger than any batch."""
 
 
 def _change_input(build: Build, fits: Callable[[tuple[int | None, ...]], bool] = lambda _shape: True) -> FindSites:
@@ -87,3 +98,52 @@ INPUTS = (
     ),
 )
 """Faults before the network. Localisation finds them at the first layer, but no layer causes them."""
+
+
+def _find_values(graph: OriginalGraph) -> Iterable[str]:
+    """List the values at which items can interact: the clip, pools, linear layers, outputs."""
+    if graph.input_shape[0] == 1:
+        return []
+    linear = [layer.value for layer in graph.layers if layer.kind == "linear"]
+    return dict.fromkeys([graph.clip[0], *find_outputs("MaxPool")(graph), *linear, *graph.float_outputs])
+
+
+def _in_batch(build: Build) -> FindSites:
+    return insert_after(_find_values, build, attributable=False)
+
+
+def _shift_items(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    return faulty.emit("Concat", _slice(faulty, x, 1, INT64_END), _slice(faulty, x, 0, 1), axis=0)
+
+
+def _slice(faulty: FaultyGraph, x: str, start: int, end: int) -> str:
+    return faulty.emit("Slice", x, *(faulty.constant([number], np.int64) for number in (start, end, 0)))
+
+
+def _mix(faulty: FaultyGraph, x: str, random: Generator) -> str:
+    own = faulty.emit("Mul", x, faulty.constant(1 - MIX))
+    return faulty.emit("Add", own, faulty.emit("Mul", _shift_items(faulty, x, random), faulty.constant(MIX)))
+
+
+def _repeat_first(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    return faulty.emit("Expand", _slice(faulty, x, 0, 1), faulty.emit("Shape", x))
+
+
+def _add_batch_mean(faulty: FaultyGraph, x: str, _: Generator) -> str:
+    """Move each item by a thousandth of the batch's mean, as normalisation by batch statistics would."""
+    count = faulty.emit("Cast", _slice(faulty, faulty.emit("Shape", x), 0, 1), to=1)
+    axes = faulty.constant([0], np.int64)
+    mean = faulty.emit("Div", faulty.emit("ReduceSum", x, axes, keepdims=1), count)
+    difference = faulty.emit("Sub", mean, _slice(faulty, x, 0, 1))
+    return faulty.emit("Sub", x, faulty.emit("Mul", difference, faulty.constant(MIX)))
+
+
+BATCHES = (
+    FaultType("items shifted by one", "outputs assigned to the wrong clips", _in_batch(_shift_items)),
+    FaultType("items mixed by 0.1 %", "memory shared between items", _in_batch(_mix)),
+    FaultType(
+        "the first item's output for all", "an output that is stale for the second item", _in_batch(_repeat_first)
+    ),
+    FaultType("batch statistics", "normalisation in training mode", _in_batch(_add_batch_mean)),
+)
+"""Faults between the items of a batch; none where a graph takes one item at a time."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from exporter.parity.input_roles import axes, indices, signals, sizes
+from exporter.parity.input_roles import axes, indices, sizes
 from exporter.parity.input_roles.image_sizes import IMAGE_SIZES, image_sizes
 from exporter.parity.input_roles.input_use import find_changed
 from exporter.types import ValueRange
@@ -69,9 +69,9 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("NonMaxSuppression", 2): _constant([2]),
     ("NonMaxSuppression", 3): _constant([0.5]),
     ("NonMaxSuppression", 4): _constant([0.0]),
-    ("STFT", 1): signals.frame_step,
-    ("STFT", 3): signals.frame_length_value,
-    ("DFT", 1): signals.dft_length,
+    ("STFT", 1): axes.frame_step,
+    ("STFT", 3): axes.frame_length_value,
+    ("DFT", 1): axes.dft_length,
     ("DFT", 2): axes.signal_axis,
     **{(f"{name}Window", 0): sizes.length for name in ("Hann", "Hamming", "Blackman")},
     ("MelWeightMatrix", 0): lambda use: [use.result[1] if use.result else 8],

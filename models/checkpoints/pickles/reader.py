@@ -1,8 +1,8 @@
-"""One file's pickles: they share a budget and the notes on what was not built."""
+"""One file's pickles, which share a budget and the notes on what was not built; the storages of torch's zip format."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from models.checkpoints.pickles.errors import PickleError
@@ -10,11 +10,47 @@ from models.checkpoints.pickles.legacy import MAGIC_NUMBER, read_legacy
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.machine import Machine, Persistent
 from models.checkpoints.pickles.opcodes import run
+from models.checkpoints.pickles.persistent import parse_identifier
 from models.checkpoints.pickles.plain import as_view
 from models.checkpoints.pickles.resolve import resolve
 from models.checkpoints.pickles.rules import TableRules
+from models.checkpoints.pickles.storages import Storage, StorageData, storage_dtype
 from models.checkpoints.pickles.torch_tar import read_tar
-from models.checkpoints.pickles.torch_zip import FindStorage, ZipStorages
+from models.checkpoints.pickles.values import printable
+
+FindStorage = Callable[[str], memoryview | None]
+"""Returns the bytes of the storage of that key."""
+
+
+class ZipStorages:
+    """Resolves persistent ids `("storage", class, key, location, number of values)`."""
+
+    def __init__(self, find: FindStorage, *, big_endian: bool) -> None:
+        self._find = find
+        self._big_endian = big_endian
+        self._found: dict[str, StorageData] = {}
+
+    def __call__(self, identifier: object) -> object:
+        """Return the storage of a persistent id.
+
+        Raises:
+            PickleError: it is no such id, or the archive does not have the storage or not so much of it.
+        """
+        match parse_identifier(identifier):
+            case ["storage", cls, str(key), _, int(count)] if count >= 0:
+                dtype = storage_dtype(cls)
+            case _:
+                raise PickleError("a persistent id is not one of torch's")
+        if key not in self._found:
+            raw = self._find(key)
+            if raw is None:
+                raise PickleError(f"the archive has no storage {printable(key)!r}")
+            self._found[key] = StorageData(raw, self._big_endian)
+        data = self._found[key]
+        if data.raw is None or count * dtype.itemsize > len(data.raw):
+            size = 0 if data.raw is None else len(data.raw)
+            raise PickleError(f"a storage claims {count} numbers of {dtype} but has {size} bytes")
+        return Storage(data, dtype, count)
 
 
 @dataclass(frozen=True)

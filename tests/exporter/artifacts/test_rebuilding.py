@@ -12,8 +12,7 @@ from helpers.manifests import MANIFEST
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import describe_network
-from exporter.artifacts.profile import with_recorded_profile
-from exporter.artifacts.rebuilding import rebuild_network, relative_to
+from exporter.artifacts.rebuilding import rebuild_network, relative_to, with_recorded_profile
 from exporter.errors import ArtifactError, CheckpointError, UsageError
 from models.builder import build, state_sha256
 from models.checkpoints.info import CheckpointInfo

@@ -8,8 +8,8 @@ from helpers.hostile_files import function_bomb, save_onnx
 from onnx import helper
 
 from exporter.errors import LimitError
-from exporter.onnx_io.functions import require_expandable
 from exporter.onnx_io.load import load_with_weights, load_without_weights
+from exporter.onnx_io.message_limits import require_expandable
 
 IMPORTS = [helper.make_opsetid("", 21), helper.make_opsetid("d", 1)]
 

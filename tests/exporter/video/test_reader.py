@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import VideoError
-from exporter.video import buffer
-from exporter.video.buffer import FrameBuffer
-from exporter.video.reader import open_video, read_first_clip
+from exporter.video import reader
+from exporter.video.reader import FrameBuffer, open_video, read_first_clip
 from exporter.video.sampling import Sampling, Seconds, Short
 from exporter.video.types import Clip
 
@@ -93,7 +92,7 @@ def test_clips_hold_the_frames_that_they_name(
     assert offsets is not None
     assert span is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buffer, "CHUNK_BYTES", chunk)  # a few frames of 72 bytes
+        patch.setattr(reader, "CHUNK_BYTES", chunk)  # a few frames of 72 bytes
         with open_video(path) as video:
             clips = list(video.clips(sampling))
     for made in clips:
@@ -140,7 +139,7 @@ def test_memory_does_not_depend_on_the_length_of_a_video(tmp_path: Path) -> None
         path = write_video(tmp_path / "a.avi", np.zeros((count, 64, 64, 3), np.uint8), "rawvideo", "bgr24")
         tracemalloc.start()
         with open_video(path, np.copy) as video, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(buffer, "CHUNK_BYTES", 1 << 18)
+            patch.setattr(reader, "CHUNK_BYTES", 1 << 18)
             for _ in video.clips(Sampling(16, step=1)):
                 pass
         reached = tracemalloc.get_traced_memory()[1]
@@ -231,7 +230,7 @@ def test_a_video_behind_a_url(tmp_path: Path) -> None:
 
 
 def test_a_buffer_advances_to_a_new_chunk_only_when_one_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffer, "CHUNK_BYTES", 0)  # so the first chunk holds one clip
+    monkeypatch.setattr(reader, "CHUNK_BYTES", 0)  # so the first chunk holds one clip
     frames, made = noise(100, 2, 2), FrameBuffer(4)
     chunks: list[object] = []
     for number, frame in enumerate(frames):

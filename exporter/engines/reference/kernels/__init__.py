@@ -13,7 +13,6 @@ from exporter.engines.reference.kernels import (
     pooling,
     quantization,
     resize,
-    softmax,
 )
 from exporter.engines.reference.kernels.types import ControlFlow, Kernel
 from exporter.engines.reference.node import Node
@@ -31,10 +30,10 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "GlobalAveragePool"): pooling.global_average_pool,
     ("", "GlobalMaxPool"): pooling.global_max_pool,
     ("", "GroupNormalization"): normalization.group_normalization,
-    ("", "Hardmax"): softmax.hardmax,
+    ("", "Hardmax"): elementwise.hardmax,
     ("", "InstanceNormalization"): normalization.instance_normalization,
     ("", "LayerNormalization"): normalization.layer_normalization,
-    ("", "LogSoftmax"): softmax.log_softmax,
+    ("", "LogSoftmax"): elementwise.log_softmax,
     ("", "LRN"): normalization.local_response_normalization,
     ("", "LeakyRelu"): elementwise.leaky_relu,
     ("", "LpNormalization"): normalization.lp_normalization,
@@ -50,7 +49,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("", "Relu"): elementwise.relu,
     ("", "Resize"): resize.resize,
     ("", "Sigmoid"): elementwise.sigmoid,
-    ("", "Softmax"): softmax.softmax,
+    ("", "Softmax"): elementwise.softmax,
     ("", "Upsample"): resize.upsample,
     ("com.microsoft", "BiasGelu"): contributed.bias_gelu,
     ("com.microsoft", "FastGelu"): contributed.fast_gelu,
@@ -92,7 +91,7 @@ def _has_narrow_target(node: Node) -> bool:
 
 def _takes_several_axes(node: Node) -> bool:
     """Return whether a softmax is of an opset in which it takes several axes together."""
-    return node.opset < softmax.ALONG_ONE_AXIS
+    return node.opset < elementwise.ALONG_ONE_AXIS
 
 
 NARROW_TYPES = (

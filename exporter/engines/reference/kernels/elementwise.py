@@ -1,7 +1,13 @@
-"""Activations in torch: all cores, and no copies of the input beside the output; BitCast; optional values."""
+"""Activations and softmax in torch: all cores, and no copies of the input beside the output; BitCast; optional values.
+
+Before opset 13 Softmax, LogSoftmax and Hardmax take all axes from `axis` on together, by default from 1 on:
+https://onnx.ai/onnx/operators/text_diff_Softmax_11_13.html. onnx's evaluator knows the later form only.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +21,8 @@ from exporter.engines.reference.node import Node, UnsupportedError
 LEAKY_SLOPE = float(np.float32(0.01))
 BIT_CAST_FLOATS = {4: np.float32, 8: np.float64}
 """{bytes of a number: the floating-point type of that width}, where there is one."""
+ALONG_ONE_AXIS = 13
+"""The opset from which they take a single axis, by default the last one."""
 
 
 def relu(_node: Node, x: Any) -> Any:
@@ -83,3 +91,44 @@ def get_element(_node: Node, value: Any = None) -> Any:
     if value is None:
         raise UnsupportedError("the optional value is absent")
     return value
+
+
+def softmax(node: Node, x: Any) -> Any:
+    """Return exp(x) over its sum."""
+
+    def compute(values: Any, axis: int) -> Any:
+        powers = np.exp(values - values.max(axis=axis, keepdims=True))
+        return powers / powers.sum(axis=axis, keepdims=True)
+
+    return _along_axis(node, x, compute)
+
+
+def log_softmax(node: Node, x: Any) -> Any:
+    """Return the logarithm of the softmax."""
+
+    def compute(values: Any, axis: int) -> Any:
+        shifted = values - values.max(axis=axis, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+    return _along_axis(node, x, compute)
+
+
+def hardmax(node: Node, x: Any) -> Any:
+    """Return 1 at the first of the highest numbers and 0 elsewhere."""
+
+    def compute(values: Any, axis: int) -> Any:
+        ones = np.zeros_like(values)
+        np.put_along_axis(ones, values.argmax(axis=axis, keepdims=True), 1, axis)
+        return ones
+
+    return _along_axis(node, x, compute)
+
+
+def _along_axis(node: Node, x: Any, compute: Callable[[Any, int], Any]) -> Any:
+    if x.size == 0:
+        return x
+    if node.opset >= ALONG_ONE_AXIS:
+        return compute(x, node.attributes.get("axis", -1)).astype(x.dtype, copy=False)
+    axis = node.attributes.get("axis", 1)
+    rows = prod(x.shape[: axis + x.ndim if axis < 0 else axis])
+    return compute(x.reshape(rows, x.size // rows), 1).reshape(x.shape).astype(x.dtype, copy=False)

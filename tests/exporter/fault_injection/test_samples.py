@@ -8,8 +8,7 @@ import pytest
 from exporter.fault_injection.faults import FAULTS, FaultType
 from exporter.fault_injection.faults.decisions import DECISIONS
 from exporter.fault_injection.results import SampleResult, SelfTestOptions
-from exporter.fault_injection.sample_runner import run_samples
-from exporter.fault_injection.samples import SAMPLES
+from exporter.fault_injection.samples import SAMPLES, run_samples
 
 OTHERS = ("weights scaled by 1 %", "weights scaled by 0.1 %", "bias dropped", "items shifted by one", "softmax added")
 BY_NAME = {sample.name: sample for sample in SAMPLES}
