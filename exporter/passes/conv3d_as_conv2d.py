@@ -27,7 +27,7 @@ from exporter.passes.autotune import Measurements, fastest
 from exporter.passes.base import PASSES_OPSET, Decision, NodePass
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv2d_emit import replace_by_conv2d
-from exporter.passes.conv2d_pattern import MAX_FRAMES, Conv2dMatch, match_conv2d
+from exporter.passes.conv_pattern import MAX_FRAMES, ConvMatch, match_conv2d
 from exporter.passes.graph import display_name, find_nodes, get_opset
 from exporter.passes.shapes import get_shape
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
@@ -75,7 +75,7 @@ class Conv3dAsConv2d(NodePass):
             replace_by_conv2d(model, match, channels_last=match.channels_last)
         return decision.action == CONV2D
 
-    def _decision(self, match: Conv2dMatch, opset: int) -> Decision | None:
+    def _decision(self, match: ConvMatch, opset: int) -> Decision | None:
         """Return the decision, or None if nothing speaks for a 2-D convolution."""
         name, operator = display_name(match.nodes[0]), match.nodes[0].op_type
         predicted, direct = conv2d_ms(match), direct_ms(match)
@@ -90,7 +90,7 @@ class Conv3dAsConv2d(NodePass):
             return None
         return Decision(name, operator, CONV2D, reason, predicted, replaces=True)
 
-    def _measured(self, match: Conv2dMatch, opset: int) -> Decision:
+    def _measured(self, match: ConvMatch, opset: int) -> Decision:
         assert self.measure is not None
         name, operator = display_name(match.nodes[0]), match.nodes[0].op_type
         direct, conv2d = (_extract(match, opset) for _ in range(2))
@@ -105,12 +105,12 @@ class Conv3dAsConv2d(NodePass):
         return Decision(name, operator, chosen, reason, measured_ms=times.get(chosen), replaces=True)
 
 
-def _extract(match: Conv2dMatch, opset: int) -> ir.Model:
+def _extract(match: ConvMatch, opset: int) -> ir.Model:
     """Return a model of the convolution, with the Transposes at either end that a 2-D convolution would undo."""
     before, after = list[ir.Node](), list[ir.Node]()
     if match.given_frames_first:
         frames, height, width = match.size
-        shape = ir.Shape(["n", frames, match.channels, height, width])
+        shape = ir.Shape(["n", frames, match.inputs, height, width])
         source = ir.Value(name="frames", shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
         before.append(_transpose(source, "frames_first"))
     if match.channels_last:
@@ -134,13 +134,13 @@ def measure(
     return autotune.measure(models, {INPUT_NAME: x}, progress, cache)
 
 
-def direct_ms(match: Conv2dMatch) -> float:
+def direct_ms(match: ConvMatch) -> float:
     """Return the predicted time of the original, with the Transposes that it needs where its neighbours do without."""
     source, volume, pooled = _numbers(match)
     columns = prod(match.convolved)
-    taps = match.channels * prod(match.conv.kernel)
+    taps = match.inputs * prod(match.window.kernel)
     moved = source + volume + match.outputs * taps
-    if max(match.conv.kernel) > 1 or max(match.conv.strides) > 1:
+    if max(match.window.kernel) > 1 or max(match.window.strides) > 1:
         moved += taps * columns  # the taps of each output, beside each other
     if match.pool is not None:
         moved += volume + pooled
@@ -148,17 +148,17 @@ def direct_ms(match: Conv2dMatch) -> float:
     return milliseconds(2 * volume * taps, moved, VOLUMES * FLOPS)
 
 
-def conv2d_ms(match: Conv2dMatch) -> float:
+def conv2d_ms(match: ConvMatch) -> float:
     """Return the predicted time in 2-D: selected frames, the blocked layout and back, and Transposes that are left.
 
     The blocked layout fills channels up to whole vectors, of the input where it has at least one.
     """
     source, volume, pooled = _numbers(match)
-    taps = match.channels * prod(match.conv.kernel)
-    frames = match.convolved[0] * match.conv.kernel[0]
-    images = match.channels * frames * prod(match.size[1:])
+    taps = match.inputs * prod(match.window.kernel)
+    frames = match.convolved[0] * match.window.kernel[0]
+    images = match.inputs * frames * prod(match.size[1:])
     moved, selected = images + volume + match.outputs * taps, 0.0
-    inputs = match.channels * match.conv.kernel[0]
+    inputs = match.inputs * match.window.kernel[0]
     filled = (fill_vectors(inputs) / inputs if inputs >= VECTOR else 1.0) * fill_vectors(match.outputs) / match.outputs
     if match.selects:
         selected = milliseconds(2 * images * match.size[0], source + images)
@@ -176,10 +176,10 @@ def conv2d_ms(match: Conv2dMatch) -> float:
     return OVERHEAD_MS + selected + milliseconds(2 * volume * taps * filled, moved, BLOCKED * FLOPS)
 
 
-def _numbers(match: Conv2dMatch) -> tuple[int, int, int]:
+def _numbers(match: ConvMatch) -> tuple[int, int, int]:
     """Return the numbers of the input, of the convolution's output, and of the result."""
     return (
-        match.channels * prod(match.size),
+        match.inputs * prod(match.size),
         match.outputs * prod(match.convolved),
         match.outputs * prod(match.pooled),
     )

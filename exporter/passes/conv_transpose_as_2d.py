@@ -16,7 +16,7 @@ import onnx_ir as ir
 from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FRAMES
-from exporter.passes.conv2d_pattern import AXES, Window, read_window
+from exporter.passes.conv_pattern import AXES, Window, read_window
 from exporter.passes.graph import constant, display_name, read_array
 from exporter.passes.shapes import get_shape
 

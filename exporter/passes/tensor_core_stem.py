@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.conv2d_emit import replace_by_conv2d
-from exporter.passes.conv2d_pattern import match_constant
+from exporter.passes.conv_pattern import match_constant
 
 CHANNELS = 8
 """float16 numbers of 16 bytes, which a tensor core reads at once."""
@@ -34,7 +34,7 @@ class TensorCoreStem(NodePass):
     def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
         """See `NodePass`."""
         match = match_constant(node, ir.DataType.FLOAT16)
-        if match is None or match.channels >= CHANNELS:
+        if match is None or match.inputs >= CHANNELS:
             return False
         replace_by_conv2d(model, match, channels_last=True, multiple=CHANNELS)
         self.decide(node, CONV2D, f"taps in time become channels, a multiple of {CHANNELS}")

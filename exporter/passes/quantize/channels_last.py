@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from exporter.passes.base import GraphPass
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, LAST
-from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.conv_pattern import ConvMatch, match_volumes
 from exporter.passes.graph import add_initializer, display_name, find_nodes, read_array, remove_unused_initializers
 from exporter.passes.quantize.conv_variant import CONTRIB, ConvNumbers, ConvVariant, emit
 from exporter.passes.quantize.layers import BIAS, WEIGHT
@@ -65,7 +65,7 @@ class ChannelsLastInt8(GraphPass):
             model.graph.opset_imports[CONTRIB] = 1
         return modified
 
-    def _replace(self, model: ir.Model, match: Conv2dMatch, variant: ConvVariant, readers: list[ir.Node]) -> bool:
+    def _replace(self, model: ir.Model, match: ConvMatch, variant: ConvVariant, readers: list[ir.Node]) -> bool:
         conv, result, name = match.nodes[0], match.result, display_name(match.nodes[0])
         pair = _pair(readers[0]) if readers else self._result_pair(model, name, str(result.name))
         if match.has_relu and read_array(pair[1]) != 0:

@@ -26,7 +26,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.builder import Builder
-from exporter.passes.conv2d_pattern import Conv2dMatch
+from exporter.passes.conv_pattern import ConvMatch
 
 CONTRIB = "com.microsoft"
 """The domain of onnxruntime's own operators."""
@@ -73,7 +73,7 @@ class ConvNumbers:
     names: tuple[str, str] = ("weight", "bias")
 
 
-def emit(builder: Builder, x: ir.Value, match: Conv2dMatch, numbers: ConvNumbers, variant: ConvVariant) -> ir.Value:
+def emit(builder: Builder, x: ir.Value, match: ConvMatch, numbers: ConvNumbers, variant: ConvVariant) -> ir.Value:
     """Make the nodes of a convolution, its ReLU and its pool.
 
     Args:
@@ -86,7 +86,7 @@ def emit(builder: Builder, x: ir.Value, match: Conv2dMatch, numbers: ConvNumbers
     Returns:
         uint8 (N, T', H', W', K). A ReLU is the saturation at the output's zero point, which must then be 0.
     """
-    window, (name, bias) = match.conv, numbers.names
+    window, (name, bias) = match.window, numbers.names
     zeros = builder.constant(f"{name}.zero_point", np.full(match.outputs, variant.zero_point, np.int8))
     weight, attributes = numbers.weight, window.attributes()
     if variant.stacked:
@@ -109,9 +109,9 @@ def emit(builder: Builder, x: ir.Value, match: Conv2dMatch, numbers: ConvNumbers
     return x
 
 
-def _stack_frames(builder: Builder, x: ir.Value, match: Conv2dMatch, zero_point: ir.Value) -> ir.Value:
+def _stack_frames(builder: Builder, x: ir.Value, match: ConvMatch, zero_point: ir.Value) -> ir.Value:
     """Return (N T', H, W, t C): for each output frame, the t input frames that it reads."""
-    window, (_, height, width) = match.conv, match.size
+    window, (_, height, width) = match.window, match.size
     frames, taps = window.output_size(match.size)[0], window.kernel[0]
     before, after = window.before[0], window.after[0]
     if before or after:
@@ -124,4 +124,4 @@ def _stack_frames(builder: Builder, x: ir.Value, match: Conv2dMatch, zero_point:
         bounds = [builder.integers(f"slice.{number}", [number]) for number in numbers]
         parts.append(builder.op("Slice", f"tap{tap}", x, *bounds))
     stacked = builder.op("Concat", "stack_frames", *parts, axis=4)
-    return builder.reshape(stacked, "stacks", -1, height, width, taps * match.channels)
+    return builder.reshape(stacked, "stacks", -1, height, width, taps * match.inputs)

@@ -23,7 +23,7 @@ from exporter.passes.base import PassesResult, run_passes
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import RemoveDeadCode
-from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.conv_pattern import ConvMatch, match_volumes
 from exporter.passes.decisions import UNDONE
 from exporter.passes.graph import add_initializer, display_name, find_nodes
 from exporter.passes.quantize.channels_last import ChannelsLastInt8
@@ -143,7 +143,7 @@ def choose_variants(
 
 
 def measure_match(
-    match: Conv2dMatch, opset: int, progress: Progress = no_progress, cache: Measurements | None = None
+    match: ConvMatch, opset: int, progress: Progress = no_progress, cache: Measurements | None = None
 ) -> dict[str, float]:
     """Return {variant: milliseconds} for one clip and random numbers."""
     models = {
@@ -151,24 +151,24 @@ def measure_match(
         for variant in CONV_VARIANTS
         if _is_distinct(match, variant)
     }
-    x = np.random.default_rng(0).integers(0, 255, (1, *match.size, match.channels), dtype=np.uint8)
+    x = np.random.default_rng(0).integers(0, 255, (1, *match.size, match.inputs), dtype=np.uint8)
     return autotune.measure(models, {"x": x}, progress, cache)
 
 
-def _is_distinct(match: Conv2dMatch, variant: ConvVariant) -> bool:
-    return not (variant.stacked and match.conv.kernel[0] == 1 and match.size[0] == 1)
+def _is_distinct(match: ConvMatch, variant: ConvVariant) -> bool:
+    return not (variant.stacked and match.window.kernel[0] == 1 and match.size[0] == 1)
 
 
-def make_model(match: Conv2dMatch, variant: ConvVariant, opset: int) -> ir.Model:
+def make_model(match: ConvMatch, variant: ConvVariant, opset: int) -> ir.Model:
     """Return a model of one match: uint8 (N, T, H, W, C) to uint8 (N, T', H', W', K)."""
     generator = np.random.default_rng(0)
-    x = ir.Value(name="x", shape=ir.Shape(["n", *match.size, match.channels]), type=ir.TensorType(ir.DataType.UINT8))
+    x = ir.Value(name="x", shape=ir.Shape(["n", *match.size, match.inputs]), type=ir.TensorType(ir.DataType.UINT8))
     graph = ir.Graph([x], [], nodes=[], opset_imports={"": opset, CONTRIB: 1}, name="chain")
     model = ir.Model(graph, ir_version=8)
     builder = Builder(model, "chain")
     scale = add_initializer(model, "scale", ir.tensor(np.array(0.01, np.float32)))
     zero = add_initializer(model, "zero", ir.tensor(np.array(0, np.uint8)))
-    shape = (match.outputs, match.channels, *match.conv.kernel)
+    shape = (match.outputs, match.inputs, *match.window.kernel)
     numbers = ConvNumbers(
         (scale, zero),
         (scale, zero),

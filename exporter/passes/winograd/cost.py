@@ -12,8 +12,8 @@ machines; where it matters, `--autotune` measures.
 
 from math import prod
 
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.winograd.emit_frames import CHUNK_TILES, MAX_DENSE_FRAMES
-from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import DIRECT, PLAIN, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling, time_transforms
 
@@ -52,16 +52,16 @@ def predict_ms(match: ConvMatch) -> dict[str, float]:
 def direct_ms(match: ConvMatch) -> float:
     """Return the predicted time of the original convolution, with its ReLU fused and its pool after it."""
     outputs = match.outputs * prod(match.convolved)
-    taps = match.all_taps
-    rate = FLOPS * (BLOCKED if match.rank == IMAGE else VOLUMES)
+    taps = prod(match.window.kernel)
+    rate = FLOPS * (BLOCKED if match.image else VOLUMES)
     columns = prod(match.convolved)
     filled = fill_vectors(-(-columns // CORES)) * CORES / columns
     moved = match.inputs * prod(match.size) + outputs + CORES * match.outputs * match.inputs * taps
-    if match.rank != IMAGE:
+    if not match.image:
         moved += match.inputs * taps * columns
     if match.pool is not None:
-        moved += outputs + match.outputs * prod(match.result)
-    strided = TIME_TAPS if match.space_taps == 1 else 1
+        moved += outputs + match.outputs * prod(match.pooled)
+    strided = TIME_TAPS if match.time_only else 1
     return strided * milliseconds(2 * outputs * match.inputs * taps * filled, moved, rate)
 
 
@@ -96,9 +96,9 @@ def tile_shape_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     total += milliseconds(2 * s * spaced, product + spaced)
     if tiles.time is not None:
         total += milliseconds(2 * a * volume, spaced + volume)
-    pooled = volume // prod(match.window)
+    pooled = volume // prod(match.pool_window)
     if match.pool is not None:
-        total += milliseconds(0, volume + pooled * (1 if match.window[0] == 1 else 3) + pooled)
+        total += milliseconds(0, volume + pooled * (1 if match.pool_window[0] == 1 else 3) + pooled)
     return total + milliseconds(0, 2 * pooled * 4)  # assembling tiles, bias, ReLU, channels first
 
 
@@ -109,7 +109,7 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     source, volume = match.inputs * prod(match.size), match.outputs * prod(match.convolved)
     widened = time.points * times * match.inputs * prod(match.size[1:])
     product = time.points * times * match.outputs * prod(match.convolved[1:])
-    taps = match.space_taps**2
+    taps = prod(match.window.kernel[1:])
     weights = time.points * match.outputs * match.inputs * taps
     total = milliseconds(0, 2 * source)
     multiplied, copied = match.size[0], 0
@@ -120,9 +120,9 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     total += milliseconds(products, 3 * widened + weights + 3 * product, FLOPS * BLOCKED)
     total += milliseconds(2 * time.outputs * product, product + volume)
     if match.pool is not None:
-        total += milliseconds(0, volume * (1 + 2 / match.window[0]))
-    total += milliseconds(0, 4 * volume // prod(match.window))  # ReLU, channels first
-    if match.space_taps == 1:
+        total += milliseconds(0, volume * (1 + 2 / match.pool_window[0]))
+    total += milliseconds(0, 4 * volume // prod(match.pool_window))  # ReLU, channels first
+    if match.time_only:
         return total
     return total * (FRAMES if match.pool is None else FRAMES_POOLED)
 

@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import add_initializer, display_name, read_array
 from exporter.passes.winograd.cook_toom import TAPS
-from exporter.passes.winograd.pattern import IMAGE, ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, Tiling, tiling, time_matrix
 
@@ -59,10 +59,9 @@ class Emitter(abc.ABC):
         self.model, self.match, self.tile_shape, self.precomputed = model, match, tile_shape, precomputed
         self._builder = Builder(model, f"{display_name(match.conv)}.winograd")
         self._op, self._reshape = self._builder.op, self._builder.reshape
-        source, weight, *biases = match.conv.inputs
-        assert source is not None
+        _, weight, *biases = match.conv.inputs
         assert weight is not None
-        self._source, self._weight = source, weight
+        self._source, self._weight = match.source, weight
         self._bias = biases[0] if biases else None
 
     @abc.abstractmethod
@@ -97,16 +96,16 @@ class WinogradEmitter(Emitter):
 
     def build(self) -> tuple[list[ir.Node], ir.Value]:
         """Return the nodes in order, and the value that replaces the result."""
-        image = self.match.rank == IMAGE
+        image = self.match.image
         x = self._op("Transpose", "channels_last", self._source, perm=IMAGE_LAST if image else LAST)
         weights = self._weights()
         parts = [self._make_emitter(part)._compute(x, weights) for part in self.tiling.split_time(self.match.outputs)]
         x = parts[0] if len(parts) == 1 else self._op("Concat", "parts", *parts, axis=1)
-        x = x if self._assembled == self.match.result else self._slice(x, self.match.result)
+        x = x if self._assembled == self.match.pooled else self._slice(x, self.match.pooled)
         x = x if self._bias is None else self._op("Add", "bias", x, self._bias)
         if image:
-            x = self._reshape(x, "image", -1, *self.match.result[1:], self.match.outputs)
-        x = self._op("Relu", "relu", x) if self.match.relu is not None else x
+            x = self._reshape(x, "image", -1, *self.match.pooled[1:], self.match.outputs)
+        x = self._op("Relu", "relu", x) if self.match.has_relu else x
         x = self._op("Transpose", "channels_first", x, perm=IMAGE_FIRST if image else FIRST)
         return self._builder.nodes, x
 
@@ -133,7 +132,7 @@ class WinogradEmitter(Emitter):
         if len(read) > MAX_MATRIX_FRAMES:
             x = self._reshape(x, "time.rows", -1, 1, 1, frames, row)
             filters = self._matrix(f"time.{a}", time.input.reshape(a, 1, 1, n, 1))
-            pads = [0, self.tiling.lead, 0, 0, self.match.after[0] + self.tiling.excess[0], 0]
+            pads = [0, self.tiling.lead, 0, 0, self.match.window.after[0] + self.tiling.excess[0], 0]
             return self._op("Conv", "time", x, filters, kernel_shape=[1, n, 1], pads=pads, strides=[1, m, 1])
         x = self._reshape(x, "time.rows", -1, frames, row)
         lead = self.tiling.lead - self.tiling.first * m
@@ -151,7 +150,8 @@ class WinogradEmitter(Emitter):
         n, m = self.tiling.space.points, self.tiling.space.outputs
         x = self._reshape(x, "space.rows", -1, 1, height, width, self.match.inputs)
         filters = self._matrix(f"space.{m}", space_matrix(self.tiling.space.input).reshape(n * n, 1, n, n, 1))
-        (_, top, left), (_, bottom, right), (_, below, beside) = self.match.before, self.match.after, self.tiling.excess
+        window, excess = self.match.window, self.tiling.excess
+        (_, top, left), (_, bottom, right), (_, below, beside) = window.before, window.after, excess
         pads = [top, left, 0, bottom + below, right + beside, 0]
         return self._op("Conv", "space", x, filters, kernel_shape=[n, n, 1], pads=pads, strides=[m, m, 1])
 
@@ -231,7 +231,7 @@ class WinogradEmitter(Emitter):
             return x
         tiles, m = self.tiling, self.tiling.space.outputs
         inner = tiles.rows * self.match.outputs
-        if self.match.window[0] > 1:
+        if self.match.pool_window[0] > 1:
             if tiles.time is not None:
                 inner_size = (1 if tiles.merged else tiles.tiles[0]) * m * m * inner
             elif not tiles.merged:
@@ -239,7 +239,7 @@ class WinogradEmitter(Emitter):
             else:
                 inner_size = tiles.plane * (1 if self._weights_first else self.match.outputs)
             x = self._max(self._reshape(x, "pool.pairs", -1, 2, inner_size), "pool.time")
-        halved = 2 if tiles.time is None and tiles.merged and self.match.window[0] > 1 else 1
+        halved = 2 if tiles.time is None and tiles.merged and self.match.pool_window[0] > 1 else 1
         return self._max(self._reshape(x, "pool.windows", -1, 4, inner // halved), "pool.space")
 
     def _assemble_tiles(self, x: ir.Value) -> ir.Value:
@@ -263,7 +263,7 @@ class WinogradEmitter(Emitter):
     @property
     def _pooled(self) -> tuple[int, int, int]:
         """The tiles along time, and the frames and the rows of one, after the pool."""
-        times, frames, window = self.tiling.tiles[0], self.tile_shape.time, self.match.window
+        times, frames, window = self.tiling.tiles[0], self.tile_shape.time, self.match.pool_window
         step = self.tile_shape.space // window[1]
         return (times // window[0], frames, step) if self.tiling.time is None else (times, frames // window[0], step)
 

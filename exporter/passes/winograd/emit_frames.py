@@ -22,9 +22,9 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.cancel_transposes import FRAMES
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import read_array
 from exporter.passes.winograd.emit import Emitter
-from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import leading_frames, time_matrix, time_transforms
 
@@ -54,7 +54,7 @@ class FramesEmitter(Emitter):
         x = self._op("Transpose", "frames_first", self._source, perm=FRAMES)
         x = self._output_transform(self._convolve(self._transform_time(x)))
         x = self._pool(x) if self.match.pool is not None else x
-        x = self._op("Relu", "relu", x) if self.match.relu is not None else x
+        x = self._op("Relu", "relu", x) if self.match.has_relu else x
         x = self._op("Transpose", "channels_first", x, perm=FRAMES)
         return self._builder.nodes, x
 
@@ -89,7 +89,7 @@ class FramesEmitter(Emitter):
 
     def _convolve(self, x: ir.Value) -> ir.Value:
         """(N T', a C, H, W) -> (N T', a K, H', W'), each point with its own weights."""
-        pads = [*self.match.before[1:], *self.match.after[1:]]
+        pads = [*self.match.window.before[1:], *self.match.window.after[1:]]
         biases = [] if self._bias is None else [self._spread_bias(self._bias)]
         weights = self._weights()
         return self._op(
@@ -99,7 +99,7 @@ class FramesEmitter(Emitter):
             weights,
             *biases,
             group=self.time.points,
-            kernel_shape=[self.match.space_taps] * 2,
+            kernel_shape=list(self.match.window.kernel[1:]),
             pads=pads,
         )
 
@@ -139,9 +139,9 @@ class FramesEmitter(Emitter):
 
     def _pool(self, x: ir.Value) -> ir.Value:
         """Take the maximum over pairs of frames, if the window has two, then over 2x2 windows of each frame."""
-        (_, height, width), (frames, rows, columns) = self.match.convolved, self.match.result
+        (_, height, width), (frames, rows, columns) = self.match.convolved, self.match.pooled
         outputs = self.match.outputs
-        if self.match.window[0] > 1:
+        if self.match.pool_window[0] > 1:
             x = self._max(self._reshape(x, "pool.pairs", -1, 2, outputs * height * width), "pool.time")
         x = self._reshape(x, "pool.images", -1, outputs, height, width)
         x = self._op("MaxPool", "pool.space", x, kernel_shape=[2, 2], strides=[2, 2])

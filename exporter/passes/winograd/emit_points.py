@@ -17,8 +17,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.cancel_transposes import IMAGE_FIRST, IMAGE_LAST
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.winograd.emit import WinogradEmitter, space_matrix, window_order
-from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 from exporter.passes.winograd.tiling import FEW_ROWS, tiling
 
@@ -34,7 +34,8 @@ class PointsEmitter(WinogradEmitter):
         """(N, a, T', H W C) -> (s, N, a, T' tiles of H W, C)."""
         _, height, width = self.match.size
         channels, tiles, points = self.match.inputs, self.tiling, self.tiling.space.points
-        (_, top, left), (_, bottom, right), (_, below, beside) = self.match.before, self.match.after, tiles.excess
+        window, excess = self.match.window, tiles.excess
+        (_, top, left), (_, bottom, right), (_, below, beside) = window.before, window.after, excess
         x = self._reshape(x, "space.rows", -1, height, width, channels)
         x = self._op("Transpose", "space.channels_first", x, perm=IMAGE_FIRST)
         planes: list[ir.Value] = []
@@ -94,7 +95,7 @@ class PointsEmitter(WinogradEmitter):
         if self.match.pool is None:
             return x
         m, inner = self.tiling.space.outputs, self.tiling.tiles[0] * self.tiling.plane * self.match.outputs
-        if self.match.window[0] > 1:
+        if self.match.pool_window[0] > 1:
             x = self._max(self._reshape(x, "pool.pairs", -1, 2, inner), "pool.time")
         return self._max(self._reshape(x, "pool.windows", m * m // 4, 4, -1), "pool.space")
 

@@ -10,9 +10,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.autotune import Measurements, measure, open_session
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import constant, find_nodes, read_array, relative_error
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
-from exporter.passes.winograd.pattern import IMAGE, KERNELS, TIME_KERNEL, ConvMatch, match_conv
+from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.tile_shape import TileShape
 from models.progress import Progress, no_progress
@@ -63,7 +64,7 @@ def make_input(match: ConvMatch, size: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _item_shape(match: ConvMatch, size: tuple[int, ...]) -> tuple[int, ...]:
-    return (match.inputs, *(size[1:] if match.rank == IMAGE else size))
+    return (match.inputs, *(size[1:] if match.image else size))
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,14 @@ def _run_float64(match: ConvMatch, x: NDArray[np.float32]) -> NDArray[np.float64
 
     constants = [read_array(value) for value in match.conv.inputs[1:] if constant(value) is not None]
     weight, *biases = (torch.from_numpy(array.copy()).double() for array in constants)
-    axes = match.rank - 2
-    pads = [edge for axis in reversed(range(3 - axes, 3)) for edge in (match.before[axis], match.after[axis])]
-    convolve, pool = (F.conv2d, F.max_pool2d) if match.rank == IMAGE else (F.conv3d, F.max_pool3d)
+    first = 1 if match.image else 0  # without the time axis
+    pads = [side[axis] for axis in reversed(range(first, 3)) for side in (match.window.before, match.window.after)]
+    convolve, pool = (F.conv2d, F.max_pool2d) if match.image else (F.conv3d, F.max_pool3d)
     with torch.inference_mode():
         padded = F.pad(torch.from_numpy(x).double(), pads)
         y = convolve(padded, weight, biases[0] if biases else None)
-        if match.relu is not None:
+        if match.has_relu:
             y = torch.relu(y)
         if match.pool is not None:
-            y = pool(y, match.window[3 - axes :])
+            y = pool(y, match.pool_window[first:])
         return y.numpy()

@@ -5,92 +5,24 @@ follow it, in either order: both are monotonic, so they commute with each other 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from exporter.onnx_io.attributes import read_attributes
 from exporter.onnx_io.windows import explicit_pads
+from exporter.passes.conv_pattern import AXES, ConvMatch, Window, make_window, match_followers, read_window
 from exporter.passes.decisions import FIX_SIZES, Refusal
-from exporter.passes.graph import constant, following_relu_and_pool, single_consumer
+from exporter.passes.graph import constant
 from exporter.passes.shapes import get_shape
 from exporter.passes.winograd.cook_toom import TAPS
 
-INPUT_RANK, IMAGE = 5, 4
-"""Ranks: (N, C, T, H, W) and (N, C, H, W)."""
 KERNELS = ((TAPS,) * 3, (1, TAPS, TAPS), (TAPS,) * 2)
 TIME_KERNEL = (TAPS, 1, 1)
 """A kernel of frames alone: the second half of a factorised convolution, as in R(2+1)D and S3D."""
 PADDINGS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 MIN_OPSET = 13
 """The first opset in which Slice, ReduceMax and the other operators have the inputs that are used here."""
-
-
-@dataclass(frozen=True)
-class ConvMatch:
-    """A convolution that can be rewritten. An image is a volume of one frame.
-
-    Attributes:
-        conv: the node.
-        relu: the ReLU after it, or None.
-        pool: the MaxPool after it, or None.
-        rank: the rank of the input, 5 or 4.
-        inputs: input channels, C.
-        outputs: output channels, K.
-        taps: frames of the kernel, 3 or 1.
-        size: (T, H, W) of the input.
-        before: padding before (T, H, W).
-        after: padding after (T, H, W).
-        space_taps: rows and columns of the kernel, 3 or 1.
-    """
-
-    conv: ir.Node
-    relu: ir.Node | None
-    pool: ir.Node | None
-    rank: int
-    inputs: int
-    outputs: int
-    taps: int
-    size: tuple[int, int, int]
-    before: tuple[int, int, int]
-    after: tuple[int, int, int]
-    space_taps: int = TAPS
-
-    @property
-    def all_taps(self) -> int:
-        """The taps of the kernel."""
-        return self.taps * self.space_taps**2
-
-    @property
-    def convolved(self) -> tuple[int, int, int]:
-        """(T, H, W) of the convolution's output."""
-        kernel = (self.taps, self.space_taps, self.space_taps)
-        sides = zip(self.size, self.before, self.after, kernel, strict=True)
-        return triple([size + before + after - taps + 1 for size, before, after, taps in sides])
-
-    @property
-    def window(self) -> tuple[int, int, int]:
-        """The max pool's window, (1, 1, 1) without one."""
-        if self.pool is None:
-            return 1, 1, 1
-        kernel = self.pool.attributes.get_ints("kernel_shape")
-        assert kernel is not None
-        return triple((1, *kernel) if len(kernel) == IMAGE - 2 else kernel)
-
-    @property
-    def result(self) -> tuple[int, int, int]:
-        """(T, H, W) after the pool."""
-        return triple([size // step for size, step in zip(self.convolved, self.window, strict=True)])
-
-    @property
-    def nodes(self) -> tuple[ir.Node, ...]:
-        """The nodes that are replaced, in the order of the graph."""
-        chain, node = [self.conv], self.conv
-        while (following := single_consumer(node.outputs[0])) is not None and following in (self.relu, self.pool):
-            chain.append(following)
-            node = following
-        return tuple(chain)
 
 
 def match_conv(conv: ir.Node, kernels: Sequence[tuple[int, ...]] = KERNELS) -> ConvMatch | str:
@@ -101,29 +33,17 @@ def match_conv(conv: ir.Node, kernels: Sequence[tuple[int, ...]] = KERNELS) -> C
     weight = constant(conv.inputs[1])
     assert weight is not None
     outputs, inputs, *kernel = weight.shape.numpy()
-    axes = len(kernel)
-    lead = (0,) * (INPUT_RANK - 2 - axes)
-    relu, pool = following_relu_and_pool(conv)
-    size = tuple(size for size in (get_shape(conv.inputs[0]) or ())[2:] if isinstance(size, int))
-    pads = explicit_pads(read_attributes(conv), size, kernel, [1] * axes)
-    match = ConvMatch(
-        conv,
-        relu,
-        pool,
-        rank=axes + 2,
-        inputs=inputs,
-        outputs=outputs,
-        taps=1 if lead else kernel[0],
-        size=triple((1,) * len(lead) + size),
-        before=triple((*lead, *pads[:axes])),
-        after=triple((*lead, *pads[axes:])),
-        space_taps=kernel[-1],
-    )
-    if match.taps == 1 and (match.before[0] or match.after[0]):
+    steps = [1] * len(kernel)
+    lead = (1,) * (AXES - len(kernel))
+    size = tuple(length for length in (get_shape(conv.inputs[0]) or ())[2:] if isinstance(length, int))
+    window = make_window(kernel, steps, steps, explicit_pads(read_attributes(conv), size, kernel, steps))
+    if window.kernel[0] == 1 and not window.single_frames:
         return "it pads frames around a kernel of one"
-    if min(match.convolved) < 1:
+    convolved = window.output_size((*lead, *size))
+    if min(convolved) < 1:
         return "its output is empty"
-    return match if pool is None or _poolable(match) else _without_pool(match)
+    nodes, pool = match_followers(conv, convolved, _read_pool)
+    return ConvMatch(nodes, inputs, outputs, (*lead, *size), window, pool, image=bool(lead))
 
 
 def _check_weights(conv: ir.Node, kernels: Sequence[tuple[int, ...]]) -> str | None:
@@ -162,33 +82,13 @@ def _check_size(conv: ir.Node) -> str | None:
     return None
 
 
-def _poolable(match: ConvMatch) -> bool:
-    """Return whether the pool's windows are adjacent and even, so that each is inside one tile."""
-    assert match.pool is not None
-    attributes = match.pool.attributes
-    kernel = attributes.get_ints("kernel_shape") or []
-    if attributes.get_string("auto_pad", "NOTSET") != "NOTSET" or any(attributes.get_ints("pads") or []):
-        return False
-    if list(attributes.get_ints("strides") or [1] * len(kernel)) != list(kernel):
-        return False
-    if set(attributes.get_ints("dilations") or [1]) != {1}:
-        return False
-    window = match.window
-    whole = all(size % step == 0 for size, step in zip(match.convolved, window, strict=True))
-    return window[0] in (1, 2) and window[1:] == (2, 2) and whole
-
-
-def _without_pool(match: ConvMatch) -> ConvMatch:
-    """Return the match without its pool, and without a ReLU after the pool."""
-    assert match.pool is not None
-    relu = match.relu if match.relu is not None and single_consumer(match.conv.outputs[0]) is match.relu else None
-    return replace(match, relu=relu, pool=None)
-
-
-def triple(values: Sequence[int]) -> tuple[int, int, int]:
-    """Return three values as a tuple of three."""
-    time, height, width = values
-    return time, height, width
+def _read_pool(pool: ir.Node, size: tuple[int, int, int]) -> Window | None:
+    """Return the window of a pool if its windows are adjacent and even, so that each is inside one tile."""
+    window = read_window(pool, rounded_up=True)  # of whole windows there is nothing to round
+    if window is None or any(length % step for length, step in zip(size, window.kernel, strict=True)):
+        return None
+    adjacent = make_window(window.kernel, window.kernel, (1,) * AXES, (0,) * 2 * AXES)
+    return window if window == adjacent and window.kernel in ((1, 2, 2), (2, 2, 2)) else None
 
 
 def _join(sizes: Sequence[int]) -> str:

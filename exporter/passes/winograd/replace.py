@@ -2,11 +2,11 @@
 
 import onnx_ir as ir
 
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import remove_unused_initializers
 from exporter.passes.winograd.emit import Emitter, WinogradEmitter
 from exporter.passes.winograd.emit_frames import FramesEmitter
 from exporter.passes.winograd.emit_points import PointsEmitter, points_first
-from exporter.passes.winograd.pattern import ConvMatch
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 from exporter.types import GraphEngine
 
@@ -25,8 +25,7 @@ def replace_conv(
         emitter = FramesEmitter
     elif engine == "openvino" and points_first(match, tile_shape):
         emitter = PointsEmitter
-    old = match.nodes
     nodes, value = emitter(model, match, tile_shape, precomputed=precomputed).build()
     constants = list(match.conv.inputs[1:])
-    ir.convenience.replace_nodes_and_values(model.graph, old[-1], old, nodes, [old[-1].outputs[0]], [value])
+    ir.convenience.replace_nodes_and_values(model.graph, match.nodes[-1], match.nodes, nodes, [match.result], [value])
     remove_unused_initializers(model, constants)

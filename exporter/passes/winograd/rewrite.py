@@ -16,11 +16,11 @@ import onnx_ir as ir
 
 from exporter.passes.autotune import MIN_GAIN, fastest
 from exporter.passes.base import Decision, GraphPass
-from exporter.passes.conv2d_pattern import given_frames_first, wanted_frames_first
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import display_name, find_nodes, get_opset
 from exporter.passes.winograd.cost import milliseconds, predict_ms
 from exporter.passes.winograd.measure import layer_errors
-from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, ConvMatch, match_conv
+from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.types import GraphEngine
@@ -117,7 +117,7 @@ class Winograd(GraphPass):
             choice.predicted,
             choice.measured,
             error,
-            match.space_taps == 1,
+            match.time_only,
         )
 
     def _choose(self, match: ConvMatch, opset: int) -> _Choice:
@@ -172,10 +172,9 @@ class WinogradTime(Winograd):
 def _predict(match: ConvMatch) -> dict[str, float]:
     """Return {tile shape: predicted milliseconds}, without the Transposes that neighbours of a time kernel undo."""
     times = predict_ms(match)
-    source = match.conv.inputs[0]
-    if match.space_taps > 1 or source is None:
+    if not match.time_only:
         return times
-    given = match.inputs * prod(match.size) * given_frames_first(source)
-    wanted = match.outputs * prod(match.result) * wanted_frames_first(match.nodes[-1].outputs[0])
+    given = match.inputs * prod(match.size) * match.given_frames_first
+    wanted = match.outputs * prod(match.pooled) * match.wanted_frames_first
     undone = milliseconds(0, 2 * (given + wanted))
     return {title: ms + undone if title == DIRECT else ms - undone for title, ms in times.items()}

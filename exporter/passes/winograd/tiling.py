@@ -4,14 +4,15 @@ Along time there are three cases. A kernel of a single frame is not transformed.
 either side are one tile: `cook_toom.two_frame_transforms`. Everything else is divided into tiles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.winograd.cook_toom import TAPS, Transforms, transforms, two_frame_transforms
-from exporter.passes.winograd.pattern import ConvMatch, triple
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 
 MERGE_ROWS = 128
@@ -119,11 +120,11 @@ def fits(match: ConvMatch, tile_shape: TileShape) -> bool:
     """Return whether a convolution can be computed in a tile shape; a kernel of one frame does not transform time."""
     if match.taps == 1 or tile_shape.time == PLAIN:
         return match.taps == 1 and tile_shape.time == PLAIN
-    if tile_shape.space > PLAIN and match.space_taps == 1:
+    if tile_shape.space > PLAIN and match.time_only:
         return False
     if tile_shape.space == PLAIN and (match.inputs % CHANNELS or match.outputs % CHANNELS):
         return False
-    poolable = match.window[0] == 1 or tile_shape.time % 2 == 0
+    poolable = match.pool_window[0] == 1 or tile_shape.time % 2 == 0
     return poolable and (_is_two_frames(match, tile_shape) or match.convolved[0] >= max(tile_shape.time, TAPS))
 
 
@@ -134,7 +135,7 @@ def tiling(match: ConvMatch, tile_shape: TileShape) -> Tiling:
     tiles = tuple(-(-size // step) for size, step in zip(match.convolved, steps, strict=True))
     excess = tuple(tile * step - size for tile, step, size in zip(tiles, steps, match.convolved, strict=True))
     lead = leading_frames(match, tile_shape)
-    return Tiling(time, transforms(tile_shape.space), triple(tiles), triple(excess), lead, match.inputs)
+    return Tiling(time, transforms(tile_shape.space), _triple(tiles), _triple(excess), lead, match.inputs)
 
 
 def time_transforms(match: ConvMatch, tile_shape: TileShape) -> Transforms:
@@ -144,7 +145,7 @@ def time_transforms(match: ConvMatch, tile_shape: TileShape) -> Transforms:
 
 def leading_frames(match: ConvMatch, tile_shape: TileShape) -> int:
     """Return the frames of padding before the first tile."""
-    return 0 if _is_two_frames(match, tile_shape) else match.before[0]
+    return 0 if _is_two_frames(match, tile_shape) else match.window.before[0]
 
 
 def time_matrix(time: Transforms, first_tile: int, tiles: int, frames: range, lead: int) -> NDArray[np.float64]:
@@ -167,5 +168,11 @@ def time_matrix(time: Transforms, first_tile: int, tiles: int, frames: range, le
 
 
 def _is_two_frames(match: ConvMatch, tile_shape: TileShape) -> bool:
-    padded = (match.before[0], match.after[0]) == (1, 1)
+    padded = (match.window.before[0], match.window.after[0]) == (1, 1)
     return match.taps == TAPS and tile_shape.time == match.size[0] == 2 and padded
+
+
+def _triple(values: Sequence[int]) -> tuple[int, int, int]:
+    """Return three values as a tuple of three."""
+    time, height, width = values
+    return time, height, width

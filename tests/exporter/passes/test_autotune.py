@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.passes import autotune
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import find_nodes
 from exporter.passes.winograd.measure import make_candidate, make_input
-from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.pattern import match_conv
 from exporter.passes.winograd.tile_shape import TileShape
 
 FEEDS: dict[str, NDArray[Any]] = {"x": np.ones((64, 64), np.float32)}

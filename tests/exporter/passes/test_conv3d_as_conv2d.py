@@ -11,8 +11,8 @@ from helpers.graphs import check_pass, graph, node, normal, rewrite
 
 from exporter.passes.base import run_passes
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
-from exporter.passes.conv2d_pattern import Conv2dMatch, match_conv2d
 from exporter.passes.conv3d_as_conv2d import CONV2D, DIRECT, Conv3dAsConv2d, conv2d_ms, direct_ms, measure
+from exporter.passes.conv_pattern import ConvMatch, match_conv2d
 from exporter.passes.graph import find_nodes
 from exporter.passes.pipelines import build_passes
 from exporter.passes.shapes import infer_shapes
@@ -121,7 +121,7 @@ def test_channels_that_do_not_fill_the_blocked_layout_stay(channels: int, in_2d:
     assert rewrite(Conv3dAsConv2d(), model).modified == in_2d
 
 
-def wide(*nodes: onnx.NodeProto, shape: tuple[int | str, ...]) -> Conv2dMatch:
+def wide(*nodes: onnx.NodeProto, shape: tuple[int | str, ...]) -> ConvMatch:
     """A strided convolution of 64 channels, as a stage of a residual network begins with, between other nodes."""
     conv = node("Conv", "a w", "c", pads=[1] * 6, strides=[2] * 3)
     following = node("Transpose", "c", "y", perm=FRAMES)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from exporter.passes.builder import Builder
-from exporter.passes.conv2d_pattern import Conv2dMatch, match_volumes
+from exporter.passes.conv_pattern import ConvMatch, match_volumes
 from exporter.passes.graph import add_initializer, find_nodes
 from exporter.passes.quantize.conv_variant import (
     CONTRIB,
@@ -30,7 +30,7 @@ X_ZERO, Y_ZERO = 3, 0
 
 def make_match(
     conv: dict[str, Any], pool: dict[str, Any] | None = None, order: str = "relu pool", channels: int = 3
-) -> Conv2dMatch:
+) -> ConvMatch:
     nodes = [node("Conv", "x w b", "c", **conv)]
     for step in order.split() if pool is not None else ["relu"]:
         inputs, attributes = nodes[-1].output[0], pool if step == "pool" and pool is not None else {}
@@ -47,12 +47,10 @@ def make_match(
 
 
 def run(
-    match: Conv2dMatch, variant: ConvVariant, x: NDArray[Any], weight: NDArray[Any], scale: NDArray[Any]
+    match: ConvMatch, variant: ConvVariant, x: NDArray[Any], weight: NDArray[Any], scale: NDArray[Any]
 ) -> NDArray[Any]:
     """Return the result of the variant's operators, with channels last."""
-    source = ir.Value(
-        name="x", shape=ir.Shape(["n", *match.size, match.channels]), type=ir.TensorType(ir.DataType.UINT8)
-    )
+    source = ir.Value(name="x", shape=ir.Shape(["n", *match.size, match.inputs]), type=ir.TensorType(ir.DataType.UINT8))
     model = ir.Model(ir.Graph([source], [], nodes=[], opset_imports={"": 17, CONTRIB: 1}, name="variant"), ir_version=8)
     pairs = [
         (

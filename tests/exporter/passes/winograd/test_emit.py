@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd import tiling
-from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, ConvMatch, match_conv
+from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.tile_shape import TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import Tiling, fits

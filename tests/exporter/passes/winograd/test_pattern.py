@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from helpers.graphs import graph, node, normal
 
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
-from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.pattern import match_conv
 
 
 def found(model: onnx.ModelProto) -> ConvMatch | str:
@@ -72,6 +73,8 @@ def chain(*operators: str, reader: str | None = None, **pool: Any) -> onnx.Model
     ("model", "operators"),
     [
         (chain("Relu", "MaxPool"), ["Conv", "Relu", "MaxPool"]),
+        (chain("Relu", "MaxPool", auto_pad="VALID"), ["Conv", "Relu", "MaxPool"]),
+        (chain("Relu", "MaxPool", ceil_mode=1), ["Conv", "Relu", "MaxPool"]),
         (chain("MaxPool", "Relu"), ["Conv", "MaxPool", "Relu"]),
         (chain("Relu", "Sigmoid"), ["Conv", "Relu"]),
         (chain("Relu", "Relu"), ["Conv", "Relu"]),

@@ -11,11 +11,12 @@ from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 from exporter.passes.autotune import Measurements
 from exporter.passes.base import Decision, run_passes
 from exporter.passes.compress_weights import CompressWeights
+from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import find_nodes
 from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.cost import direct_ms, predict_ms
 from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
-from exporter.passes.winograd.pattern import ConvMatch, match_conv
+from exporter.passes.winograd.pattern import match_conv
 from exporter.passes.winograd.rewrite import Winograd, WinogradTime
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import fits

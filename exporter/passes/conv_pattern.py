@@ -1,5 +1,6 @@
-"""Which 3-D convolutions can be computed in 2-D, with the ReLU and the max pool after them."""
+"""Convolutions with the ReLU and the max pool after them, and which of volumes can be computed in 2-D."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -66,24 +67,31 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Conv2dMatch:
-    """A 3-D convolution that can be computed in 2-D, with the ReLU and the max pool after it.
+class ConvMatch:
+    """A convolution with the ReLU and the max pool after it. An image is a volume of one frame.
 
     Attributes:
         nodes: convolution, ReLU and pool, if there are any, in the order of the graph.
-        channels: input channels, C.
+        inputs: input channels, C.
         outputs: output channels, K.
         size: (T, H, W) of the input.
-        conv: the convolution's window.
+        window: the convolution's window.
         pool: the pool's window, or None.
+        image: whether the input is (N, C, H, W) and not (N, C, T, H, W).
     """
 
     nodes: tuple[ir.Node, ...]
-    channels: int
+    inputs: int
     outputs: int
     size: tuple[int, ...]
-    conv: Window
+    window: Window
     pool: Window | None
+    image: bool = False
+
+    @property
+    def conv(self) -> ir.Node:
+        """The convolution."""
+        return self.nodes[0]
 
     @property
     def has_relu(self) -> bool:
@@ -91,9 +99,24 @@ class Conv2dMatch:
         return any(node.op_type == "Relu" for node in self.nodes)
 
     @property
+    def taps(self) -> int:
+        """Frames of the kernel."""
+        return self.window.kernel[0]
+
+    @property
+    def time_only(self) -> bool:
+        """Whether the kernel has a single row and column."""
+        return set(self.window.kernel[1:]) == {1}
+
+    @property
     def convolved(self) -> tuple[int, int, int]:
         """(T, H, W) of the convolution's output."""
-        return self.conv.output_size(self.size)
+        return self.window.output_size(self.size)
+
+    @property
+    def pool_window(self) -> tuple[int, ...]:
+        """The pool's (T, H, W), (1, 1, 1) without one."""
+        return (1, 1, 1) if self.pool is None else self.pool.kernel
 
     @property
     def pooled(self) -> tuple[int, int, int]:
@@ -103,7 +126,7 @@ class Conv2dMatch:
     @property
     def selects(self) -> bool:
         """Whether input frames must be selected or copied: otherwise each output frame reads one, in order."""
-        return not self.conv.single_frames
+        return not self.window.single_frames
 
     @property
     def pools_frames(self) -> bool:
@@ -113,12 +136,12 @@ class Conv2dMatch:
     @property
     def few_channels(self) -> bool:
         """Whether it is a first layer: few channels of images, and a pool that keeps their layout."""
-        return self.pool is not None and not self.pools_frames and self.channels * self.conv.kernel[0] < VECTOR
+        return self.pool is not None and not self.pools_frames and self.inputs * self.taps < VECTOR
 
     @property
     def source(self) -> ir.Value:
         """The input of the convolution."""
-        source = self.nodes[0].inputs[0]
+        source = self.conv.inputs[0]
         assert source is not None
         return source
 
@@ -137,26 +160,26 @@ class Conv2dMatch:
     @property
     def given_frames_first(self) -> bool:
         """Whether the input exists with frames before channels, so that no Transpose is left before the convolution."""
-        return given_frames_first(self.source)
+        return _given_frames_first(self.source)
 
     @property
     def wanted_frames_first(self) -> bool:
         """Whether the result is read with frames before channels, so that no Transpose is left after it."""
-        return wanted_frames_first(self.result)
+        return _wanted_frames_first(self.result)
 
 
-def match_conv2d(conv: ir.Node) -> Conv2dMatch | None:
+def match_conv2d(conv: ir.Node) -> ConvMatch | None:
     """Return the match of a Conv node, or None if it cannot be computed in 2-D in onnxruntime's blocked layout."""
     match = match_constant(conv, ir.DataType.FLOAT)
     if match is None:
         return None
-    images = match.channels * match.conv.kernel[0]
+    images = match.inputs * match.taps
     if images >= VECTOR and images % ALIGNED:
         return None
     return None if match.selects and match.size[0] > MAX_FRAMES else match
 
 
-def match_constant(conv: ir.Node, dtype: ir.DataType) -> Conv2dMatch | None:
+def match_constant(conv: ir.Node, dtype: ir.DataType) -> ConvMatch | None:
     """Return the match of a Conv node whose weights are constants of `dtype`, or None; see `match_volumes`."""
     weight = constant(conv.inputs[1])
     if weight is None or weight.dtype != dtype or str(getattr(conv.inputs[1], "name", "")).startswith(MATRIX_PREFIXES):
@@ -164,7 +187,7 @@ def match_constant(conv: ir.Node, dtype: ir.DataType) -> Conv2dMatch | None:
     return match_volumes(conv)
 
 
-def match_volumes(conv: ir.Node) -> Conv2dMatch | None:
+def match_volumes(conv: ir.Node) -> ConvMatch | None:
     """Return the match of a Conv node, or None for one that is not 3-D, in groups, or of unknown size."""
     shape, weight = get_shape(conv.inputs[0]), get_shape(conv.inputs[1])
     if shape is None or weight is None or len(weight) != AXES + 2 or conv.attributes.get_int("group", 1) != 1:
@@ -176,23 +199,34 @@ def match_volumes(conv: ir.Node) -> Conv2dMatch | None:
     window = read_window(conv, tuple(kernel))
     if window is None or min(window.output_size(tuple(size))) < 1:
         return None
-    nodes, pool = _following(conv, window.output_size(tuple(size)))
-    return Conv2dMatch(nodes, channels, outputs, tuple(size), window, pool)
+    nodes, pool = match_followers(conv, window.output_size(tuple(size)))
+    return ConvMatch(nodes, channels, outputs, tuple(size), window, pool)
 
 
-def _following(conv: ir.Node, convolved: tuple[int, int, int]) -> tuple[tuple[ir.Node, ...], Window | None]:
-    """Return the convolution with the ReLU and the pool after it, and the pool's window."""
+def match_followers(
+    conv: ir.Node,
+    convolved: tuple[int, int, int],
+    read_pool: Callable[[ir.Node, tuple[int, int, int]], Window | None] | None = None,
+) -> tuple[tuple[ir.Node, ...], Window | None]:
+    """Return a convolution with the ReLU and the pool after it, in either order, and the pool's window.
+
+    Args:
+        conv: the convolution.
+        convolved: (T, H, W) of its output.
+        read_pool: returns the window of a pool of such a size, or None to leave it out; by default `read_window`.
+    """
     relu, pool = following_relu_and_pool(conv)
-    # the ReLU may be before or after the pool
     before = (relu,) if relu is not None and single_consumer(conv.outputs[0]) is relu else ()
-    window = None if pool is None else read_window(pool, None)
+    window = None
+    if pool is not None:
+        window = read_window(pool) if read_pool is None else read_pool(pool, convolved)
     if pool is None or window is None or min(window.output_size(convolved)) < 1:
         return (conv, *before), None
     after = (relu,) if relu is not None and not before else ()
     return (conv, *before, pool, *after), window
 
 
-def given_frames_first(value: ir.Value) -> bool:
+def _given_frames_first(value: ir.Value) -> bool:
     """Return whether a value is transposed from frames before channels, or elementwise operators' result of such."""
     producer = value.producer()
     if producer is None:
@@ -200,27 +234,42 @@ def given_frames_first(value: ir.Value) -> bool:
     if permuted(producer, producer) == FRAMES:
         return True
     inputs = [each for each in producer.inputs if each is not None]
-    return producer.op_type in (*UNARY, *BINARY) and any(given_frames_first(each) for each in inputs)
+    return producer.op_type in (*UNARY, *BINARY) and any(_given_frames_first(each) for each in inputs)
 
 
-def wanted_frames_first(value: ir.Value) -> bool:
+def _wanted_frames_first(value: ir.Value) -> bool:
     """Return whether a value, or what elementwise operators make of it, is read with frames before channels."""
     for node in (use.node for use in value.uses()):
         if permuted(node, node) == FRAMES:
             return True
         if node.op_type in (*UNARY, *BINARY):
             others = [each for each in node.inputs if each is not None and each is not value]
-            if any(given_frames_first(each) for each in others) or wanted_frames_first(node.outputs[0]):
+            if any(_given_frames_first(each) for each in others) or _wanted_frames_first(node.outputs[0]):
                 return True
     return False
 
 
-def read_window(node: ir.Node, kernel: tuple[int, ...] | None) -> Window | None:
-    """Return a node's window, or None if its padding is automatic or its output size is rounded up."""
+def read_window(node: ir.Node, kernel: tuple[int, ...] = (), *, rounded_up: bool = False) -> Window | None:
+    """Return a node's window over (T, H, W), or None if its padding is automatic or its output size is rounded up.
+
+    Args:
+        node: a convolution or a pool, over (T, H, W) or (H, W).
+        kernel: what the weights say; otherwise the attribute.
+        rounded_up: whether the output size may be rounded up.
+    """
     auto, ceil = node.attributes.get_string("auto_pad", "NOTSET"), node.attributes.get_int("ceil_mode", 0)
     kernel = kernel or tuple(node.attributes.get_ints("kernel_shape") or ())
-    if auto not in ("NOTSET", "VALID") or ceil != 0 or len(kernel) != AXES:
+    axes = len(kernel)
+    if auto not in ("NOTSET", "VALID") or (ceil and not rounded_up) or axes not in (AXES - 1, AXES):
         return None
-    pads = tuple((node.attributes.get_ints("pads") if auto == "NOTSET" else None) or [0] * (2 * AXES))
-    strides, dilations = (tuple(node.attributes.get_ints(key) or [1] * AXES) for key in ("strides", "dilations"))
-    return Window(kernel, strides, dilations, pads[:AXES], pads[AXES:])
+    pads = tuple((node.attributes.get_ints("pads") if auto == "NOTSET" else None) or [0] * (2 * axes))
+    strides, dilations = (tuple(node.attributes.get_ints(key) or [1] * axes) for key in ("strides", "dilations"))
+    return make_window(kernel, strides, dilations, pads)
+
+
+def make_window(kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int]) -> Window:
+    """Return a window over (T, H, W) from attributes in ONNX's order; those over (H, W) cover one frame."""
+    axes = len(kernel)
+    one, none = (1,) * (AXES - axes), (0,) * (AXES - axes)
+    sides = (*none, *pads[:axes]), (*none, *pads[axes:])
+    return Window((*one, *kernel), (*one, *strides), (*one, *dilations), *sides)
