@@ -46,6 +46,8 @@ DEFAULT_OPSET = 17
 MAX_OPSET = 28
 """The newest opset that onnxruntime 1.32 fully supports: it accepts it as released, and its CPU provider has a kernel
 for every operator of it that is not a function (docs/reference/runtimes.md shows the check)."""
+BLOCKED_OPSET = 21
+"""The first opset whose DequantizeLinear has blocks, which int8 weights need."""
 
 QUICK: tuple[str, ...] = ("random", "zeros", "saturated", "video", "ties")
 """The input types that an export is verified on; `exporter.parity.input_types` defines all of them."""

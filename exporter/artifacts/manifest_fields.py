@@ -11,7 +11,7 @@ import msgspec
 from exporter.artifacts.raised_layers import parse_raised
 from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.signing import SIGNED, ManifestSignature
-from exporter.types import COMPUTE_PRECISIONS, ComputePrecision, FormatName
+from exporter.types import BLOCKED_OPSET, COMPUTE_PRECISIONS, MAX_OPSET, MIN_OPSET, ComputePrecision, FormatName
 from models.checkpoints.info import CheckpointInfo
 from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature
@@ -22,6 +22,8 @@ WITH_PREPROCESS, CLIP_SIZE = "with_preprocess", "clip_size"
 """Options of an artifact with its preprocessing inside: that it has, and the clip's size as TxHxW."""
 _CLIP_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})x([1-9]\d{0,5})")
 
+OPSET, EXTERNAL_DATA = "opset", "external_data"
+"""Options of an ONNX file: its opset, and whether its weights are in a file of their own."""
 PRECISION, WEIGHT_DTYPE = "precision", "weight_dtype"
 """Options: what the artifact computes in (`ComputePrecision`), how its weights are stored."""
 MIN_SNR, MIN_TOP1, CALIBRATION = "min_snr", "min_top1", "calibration"
@@ -151,6 +153,23 @@ class ManifestFields:
     def verified_on_packaged_clip(self) -> bool:
         """Whether it was held to `min_snr` on the packaged clip, because its user gave no clips."""
         return str(self.options.get(CALIBRATION)).endswith(PACKAGED_CLIPS)
+
+    @property
+    def opset(self) -> int | None:
+        """The ONNX opset that an ONNX file was asked for; None for another format, or where it is not known.
+
+        Nor is it known of int8 weights, which raise an older opset to the one that they need.
+        """
+        stated = self.options.get(OPSET)
+        if self.format != "onnx" or isinstance(stated, bool) or not isinstance(stated, int):
+            return None
+        raised = self.options.get(WEIGHT_DTYPE) == "int8" and stated == BLOCKED_OPSET
+        return stated if MIN_OPSET <= stated <= MAX_OPSET and not raised else None
+
+    @property
+    def external_data(self) -> bool:
+        """Whether an ONNX file has its weights in a file of their own."""
+        return self.format == "onnx" and self.options.get(EXTERNAL_DATA) is True
 
     def _number(self, option: str) -> float | None:
         stated = self.options.get(option)

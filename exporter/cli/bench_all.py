@@ -57,6 +57,15 @@ bench_all_options = combine(
         help=f"What the artifacts return, separated by commas: {', '.join(OUTPUTS)}. [default: the artifact's, or "
         "logits]",
     ),
+    click.option(
+        "--opset", type=int, default=None, help="ONNX opset of the ONNX files. [default: the artifact's, or 17]"
+    ),
+    click.option(
+        "--external-data",
+        is_flag=True,
+        default=None,
+        help="Store ONNX weights in a separate file. [default: as the artifact does]",
+    ),
     accuracy_options,
 )
 """What `bench` takes for `--all`; `--weights` also serves `--engines`."""
@@ -64,8 +73,10 @@ bench_all_options = combine(
 ONLY_WITH_ALL = (
     *("formats", "work_dir", "export_seconds", "layout", "key", "prefix", "ema", "ignore", "key_map", "batch_norm"),
     *("pool5", "input_size", "variant", "num_classes", "new_head", "labels", "preprocess", "mean", "outputs"),
-    *("min_snr", "min_top1", "calibration_clips", "calibration_samples"),
+    *("opset", "external_data", "min_snr", "min_top1", "calibration_clips", "calibration_samples"),
 )
+TABLE_OPTIONS = ("outputs", "opset", "external_data", "formats", "work_dir", "export_seconds")
+"""Fields of `DeploymentRequest` that are options of the same name."""
 NOT_WITH_ALL = ("shapes", "feeds", "arrays", "engine_model")
 
 
@@ -103,5 +114,5 @@ def take_request(artifacts: tuple[Path, ...], options: dict[str, Any]) -> Deploy
         artifact=artifacts[0] if artifacts else None,
         precision=precision,
         measure=measure,
-        **{name: options.pop(name) for name in ("outputs", "formats", "work_dir", "export_seconds")},
+        **{name: options.pop(name) for name in TABLE_OPTIONS},
     )

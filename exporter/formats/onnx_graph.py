@@ -17,7 +17,7 @@ from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import WriteRequest, WriteResult
 from exporter.passes.names import unused_name
-from exporter.types import OptimizeOptions
+from exporter.types import BLOCKED_OPSET, OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 from models.specs import Signature
@@ -67,7 +67,6 @@ def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
     from exporter.formats.export_module import network_prefix, select_outputs
     from exporter.onnx_io.opset import convert_opset
     from exporter.passes.base import UNDONE, manifest_options, run_passes
-    from exporter.passes.compress_weights import BLOCKED_OPSET
     from exporter.passes.pipelines import build_passes
 
     opset, notes = request.opset, list[str]()

@@ -32,15 +32,13 @@ from exporter.passes.graph import (
 from exporter.passes.names import unused_name
 from exporter.passes.quantize.arithmetic import quantize_weight
 from exporter.passes.quantize.layers import is_plain
-from exporter.types import WeightDtype
+from exporter.types import BLOCKED_OPSET, WeightDtype
 
 MIN_ELEMENTS = 4096
 """Smaller tensors (biases, scales) stay float32: they are a small part of the file and matter more."""
 BLOCKS = (128, 64, 32)
 """Inputs that share a scale: the largest of these that divides a layer's inputs. onnxruntime's kernel has all of
 them."""
-BLOCKED_OPSET = 21
-"""The first opset whose DequantizeLinear has blocks."""
 FLOAT16_MAX = 65504.0
 MIN_CONV_RANK = 4
 """Axes of a 2-D convolution's weight: outputs, inputs, rows, columns."""

@@ -28,11 +28,11 @@ from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
 from exporter.system import available_cpus, environment
 from exporter.timing import timed
-from exporter.types import MIN_SNR, ComputePrecision, Device
+from exporter.types import DEFAULT_OPSET, MIN_SNR, ComputePrecision, Device
 from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration
-from exporter.workflows.export_checks import check_precision
+from exporter.workflows.export_checks import check_opset, check_precision
 from exporter.workflows.export_command import export_command
 from exporter.workflows.recorded_options import find_build_options
 from exporter.workflows.variant_exports import (
@@ -144,6 +144,7 @@ def check_request(request: DeploymentRequest) -> None:
         raise UsageError(f"--export-seconds must be above 0 (got {request.export_seconds:g})")
     if len(set(request.formats)) != len(request.formats):
         raise UsageError(f"name each format once: {', '.join(request.formats)}")
+    check_opset(request.opset)
     check_precision(ExportRequest((), precision=replace(request.precision, compute="int8")))
     if request.work_dir is not None:
         check_output_folder(request.work_dir, "--work-dir")
@@ -195,6 +196,12 @@ def _with_recorded(
     if wanted.min_top1 is None and manifest.min_top1 is not None:
         wanted = replace(wanted, min_top1=manifest.min_top1)
         notes.append(f"the minimum of --min-top1 is that of the artifact, {manifest.min_top1:g}")
+    if request.opset is None and manifest.opset not in (None, DEFAULT_OPSET):
+        request = replace(request, opset=manifest.opset)
+        notes.append(f"ONNX files have the artifact's opset, {manifest.opset}; --opset names another")
+    if request.external_data is None and manifest.external_data:
+        request = replace(request, external_data=True)
+        notes.append("ONNX files have their weights in a second file, as the artifact has")
     calibration = str(manifest.options.get(CALIBRATION, "")).partition(" ")[2]
     if calibration and not manifest.verified_on_packaged_clip and not wanted.calibration.clips:
         notes.append(

@@ -51,8 +51,7 @@ def check_request(request: ExportRequest) -> None:
             "--with-preprocess is not available for --format tensorrt: an engine is built for clips of one size, and "
             "frames may have any; take --format onnx and onnxruntime's TensorRT provider"
         )
-    if not MIN_OPSET <= request.opset <= MAX_OPSET:
-        raise UsageError(f"--opset must be between {MIN_OPSET} and {MAX_OPSET} (got {request.opset})")
+    check_opset(request.opset)
     _check_onnx_options(request)
     check_precision(request)
     if isinstance(request.model, BuildOptions):
@@ -91,6 +90,16 @@ def _check_build_options(options: BuildOptions, request: ExportRequest) -> None:
         target = request.output_dir / f"{request.artifact_name}{FORMATS[name].suffix}"
         if options.weights is not None and same_file(target, Path(options.weights)):
             raise UsageError(f"{target} is the checkpoint itself; choose another --name or --output-dir")
+
+
+def check_opset(opset: int | None) -> None:
+    """Refuse an opset that cannot be written; None is the default one.
+
+    Raises:
+        UsageError: the message names the opsets that can.
+    """
+    if opset is not None and not MIN_OPSET <= opset <= MAX_OPSET:
+        raise UsageError(f"--opset must be between {MIN_OPSET} and {MAX_OPSET} (got {opset})")
 
 
 def _check_onnx_options(request: ExportRequest) -> None:

@@ -23,7 +23,7 @@ from exporter.formats import load_artifact
 from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import environment, library_version
-from exporter.types import OptimizeOptions, ParityOptions, PrecisionOptions
+from exporter.types import DEFAULT_OPSET, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from models.builder import state_sha256
 from models.built_model import BuiltModel
@@ -58,6 +58,8 @@ def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: Calibra
         "class names": model.class_names,
         "outputs": request.outputs,
         "batch": request.batch,
+        "opset": request.opset,
+        "external data": request.external_data,
         "device": request.measure.device,
         "precision": asdict(precision),
         "clips": clips.sha256,
@@ -142,11 +144,14 @@ def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) 
 def command_request(variant: Variant, request: DeploymentRequest) -> ExportRequest:
     """Return the export of a variant as a user would ask for it: into the default folder, by the default name."""
     lower, device = variant.precision != "fp32", request.measure.device
+    onnx = variant.format == "onnx"
     return ExportRequest(
         (variant.format,),
         request.model,
         outputs=request.outputs,
         batch=request.batch,
+        opset=DEFAULT_OPSET if request.opset is None or not onnx else request.opset,
+        external_data=onnx and bool(request.external_data),
         optimize=OptimizeOptions(target=variant.target, weight_dtype=variant.weight_dtype),
         precision=replace(request.precision, compute=variant.precision) if lower else PrecisionOptions(),
         parity=ParityOptions(device=None if device == "cpu" else device),

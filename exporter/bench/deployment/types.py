@@ -84,6 +84,8 @@ class DeploymentRequest:
         outputs: what the artifacts return; None for the artifact's, or the network's default outputs.
         batch: a fixed batch size of the exports; None for a dynamic one, or for the artifact's own where it is fixed
             and `measure.batches` names none.
+        opset: ONNX opset of the ONNX files; None for the artifact's, or the default.
+        external_data: keep the weights of ONNX files in a file of their own; None for as the artifact has them.
         precision: the accuracy and the calibration clips of the precisions below float32; `compute` is not used.
         formats: the formats to try; empty for all.
         measure: how the variants are measured; `artifacts` and `reference` are not used. `engines` adds the other
@@ -96,6 +98,8 @@ class DeploymentRequest:
     artifact: Path | None = None
     outputs: tuple[str, ...] | None = None
     batch: int | None = None
+    opset: int | None = None
+    external_data: bool | None = None
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
     formats: tuple[FormatName, ...] = ()
     measure: BenchRequest = field(default_factory=lambda: BenchRequest(()))

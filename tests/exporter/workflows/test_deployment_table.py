@@ -163,6 +163,35 @@ def test_what_an_artifacts_manifest_records_is_asked_for_again(
     assert 'PrecisionOptions(compute="int8", min_snr=20, min_top1=0.1)' in command
 
 
+def test_onnx_files_have_the_opset_and_the_weights_file_of_the_artifact(
+    seams: Seams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(ExportRequest(("onnx",), SMALL, opset=20, external_data=True, output_dir=tmp_path, name="n", verify=False))
+    path = tmp_path / "n.onnx"
+    table = benchmark_all(DeploymentRequest(artifact=path))
+    commands = {row.name: str(row.command) for row in table.rows}
+    for name in (str(EXACT), str(FAST)):
+        assert "opset=20" in commands[name]
+        assert "external_data=True" in commands[name]
+    assert "opset" not in commands[str(SCRIPT)]
+    assert "external_data" not in commands[str(SCRIPT)]
+    assert sum("opset, 20" in note or "second file" in note for note in table.notes) == 2
+    other = benchmark_all(DeploymentRequest(artifact=path, opset=18, external_data=False))
+    assert "opset=18" in str(other.rows[0].command)
+    assert "external_data" not in str(other.rows[0].command)
+    artifact = load_artifact(path)
+    assert artifact.manifest is not None
+    for recorded in ({"opset": 21, "weight_dtype": "int8"}, {"opset": 99}, {"opset": True}, {"opset": "20"}):
+        manifest = replace(artifact.manifest, options=artifact.manifest.options | recorded)
+        monkeypatch.setattr(module, "load_artifact", lambda *_, new=manifest: replace(artifact, manifest=new))
+        assert "opset" not in str(benchmark_all(DeploymentRequest(artifact=path)).rows[0].command)
+
+
+def test_an_opset_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--opset must be between 17 and 28 \(got 5\)"):
+        benchmark_all(replace(REQUEST, opset=5))
+
+
 def test_formats_are_named_once() -> None:
     with pytest.raises(UsageError, match="name each format once: onnx, onnx"):
         benchmark_all(replace(REQUEST, formats=("onnx", "onnx")))

@@ -223,6 +223,8 @@ def test_the_key_changes_with_everything_that_decides_the_artifacts(small: Built
         comparison_key(request, narrow, clips),
         comparison_key(request, small, replace(clips, sha256="1" * 64)),
         comparison_key(replace(request, outputs=("fc6",)), small, clips),
+        comparison_key(replace(request, opset=20), small, clips),
+        comparison_key(replace(request, external_data=True), small, clips),
         comparison_key(replace(request, precision=PrecisionOptions(min_snr=35)), small, clips),
         comparison_key(replace(request, measure=replace(request.measure, device="cuda")), small, clips),
     )
