@@ -27,6 +27,12 @@ INPUT_ROLES = (f"{PARITY}/input_roles/test_roles.py", f"{PARITY}/input_roles/tes
 ONNX_IO = "tests/exporter/onnx_io"
 CHECKPOINTS = "tests/models/checkpoints"
 PREPROCESSING = tuple(f"tests/models/preprocessing/test_{name}.py" for name in ("files", "mean", "profiles"))
+RESIZING = (*PREPROCESSING, "tests/models/preprocessing/test_module.py")
+HTTP = "tests/models/http"
+TRANSFERS = (f"{HTTP}/test_transfer.py", f"{HTTP}/test_bodies.py", f"{HTTP}/test_client.py")
+REMOTE = "tests/exporter/remote"
+REMOTE_FILES = (f"{REMOTE}/test_http.py", "tests/exporter/test_storage.py")
+PASSES = "tests/exporter/passes"
 CLASS_NAMES = ("tests/models/class_names/test_class_names.py", "tests/models/class_names/test_reading.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
@@ -73,6 +79,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/parity/evaluate.py": (f"{PARITY}/test_evaluate.py", f"{PARITY}/test_evidence.py"),
     "exporter/parity/discrete.py": (f"{PARITY}/test_discrete.py",),
     "exporter/parity/near_ties.py": (f"{PARITY}/test_near_ties.py",),
+    "exporter/parity/moved_weights.py": (f"{PARITY}/test_moved_weights.py",),
+    "exporter/parity/conditioning.py": (f"{PARITY}/test_conditioning.py",),
     "exporter/parity/input_roles/roles.py": INPUT_ROLES,
     "exporter/parity/input_roles/sizes.py": INPUT_ROLES,
     "exporter/parity/input_roles/indices.py": INPUT_ROLES,
@@ -91,11 +99,24 @@ TESTS: dict[str, tuple[str, ...]] = {
     "models/checkpoints/selection.py": (f"{CHECKPOINTS}/test_selection.py", f"{CHECKPOINTS}/test_layouts.py"),
     "models/checkpoints/loading.py": (f"{CHECKPOINTS}/test_loading.py",),
     "models/pooling.py": ("tests/models/test_variants.py",),
-    "models/preprocessing/recipe.py": PREPROCESSING,
+    "models/preprocessing/recipe.py": RESIZING,
     "models/preprocessing/files.py": PREPROCESSING,
     "models/preprocessing/mean.py": PREPROCESSING,
-    "models/preprocessing/resize.py": PREPROCESSING,
+    "models/preprocessing/resize.py": RESIZING,
     "models/class_names/__init__.py": CLASS_NAMES,
     "models/class_names/reading.py": CLASS_NAMES,
+    "models/http/addresses.py": (f"{HTTP}/test_addresses.py",),
+    "models/http/bodies.py": TRANSFERS,
+    "models/http/client.py": TRANSFERS,
+    "models/http/transfer.py": TRANSFERS,
+    "exporter/remote/errors.py": (f"{REMOTE}/test_errors.py", *REMOTE_FILES),
+    "exporter/remote/files.py": REMOTE_FILES,
+    "exporter/remote/http.py": (f"{REMOTE}/test_http.py",),
+    "exporter/passes/fold_batch_norm.py": (
+        f"{PASSES}/test_fold_batch_norm.py",
+        f"{PASSES}/test_fold_batch_norm_forward.py",
+    ),
+    "exporter/passes/winograd/replace.py": (f"{PASSES}/winograd/test_replace.py",),
+    "exporter/passes/winograd/rewrite.py": (f"{PASSES}/winograd/test_rewrite.py", f"{PASSES}/winograd/test_replace.py"),
 }
 """{module: its tests}."""

@@ -98,7 +98,7 @@ def compare_discrete(
     if float64.shape != float32.shape:
         ties = (None,) * len(ties)
         float64 = float64 if values.shape == float64.shape else float32
-    batched = len(ties) > 1 and len(ties) == len(float64)
+    batched = len(ties) > 1 and float64.shape[:1] == (len(ties),)
     ties = ties if batched or len(ties) == 1 else (None,)  # the output has no batch axis
     parts = [array if batched else array[None] for array in (values, float64, float32)]
     if float64.shape != float32.shape:

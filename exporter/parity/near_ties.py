@@ -32,8 +32,8 @@ MAX_KEPT_BYTES = 64 << 20
 class DecidingValues:
     """The float values behind the discrete outputs of a model file; those of the last inputs are kept."""
 
-    def __init__(self, golden: GoldenOutputs) -> None:
-        self.golden = golden
+    def __init__(self, golden: GoldenOutputs, graph: DecisionGraph) -> None:
+        self.golden, self.graph = golden, graph
         self._found: dict[tuple[int, Node, Tolerance], Run | None] = {}
 
     def run(self, tree: Node, row: int, tolerance: Tolerance) -> Run | None:
@@ -47,8 +47,7 @@ class DecidingValues:
 
     def _run(self, tree: Node, row: int, tolerance: Tolerance) -> Run | None:
         golden, needed = self.golden, tree.names()
-        assert golden.source.decisions is not None
-        inputs = needed & golden.source.decisions.inputs
+        inputs = needed & self.graph.inputs
         arrays: dict[ReferencePrecision, dict[str, NDArray[Any]]] = {}
         for precision in PRECISIONS:
             golden.progress(f"the values that decide, in {precision}, input {golden.inputs.names[row]}")
@@ -104,8 +103,7 @@ class RowTies:
         return bounds.uncertain.reshape(-1)[:size], bounds.inexact.reshape(-1)[:size]
 
     def _tracing(self) -> AbstractContextManager[None]:
-        decisions = self.values.golden.source.decisions
-        return native_call("the tracing of decisions", None if decisions is None else decisions.path)
+        return native_call("the tracing of decisions", self.values.graph.path)
 
 
 _VALUES: WeakKeyDictionary[DecisionGraph, DecidingValues] = WeakKeyDictionary()
@@ -123,15 +121,15 @@ def find_near_ties(
         tolerance: the allowed error of the float values.
     """
     discrete = is_discrete(golden.float64(output, rows[:1]))
-    graph = golden.source.decisions
-    tree = None if graph is None else graph.trace(output)
     if is_printed(output, golden.source):
         return None
+    graph = golden.source.decisions
+    tree = None if graph is None else graph.trace(output)
     if graph is None or tree is None or not tree.decides:
         return (None,) * len(rows) if discrete else None
     if not discrete and tolerance.min_top1 is not None:
         return None
     values = _VALUES.get(graph)
     if values is None or values.golden is not golden:
-        values = _VALUES[graph] = DecidingValues(golden)
+        values = _VALUES[graph] = DecidingValues(golden, graph)
     return tuple(RowTies(values, tree, row, tolerance) for row in rows)

@@ -69,3 +69,17 @@ def test_a_hopeless_function_is_run_twice_and_the_others_in_every_round() -> Non
     assert len(times["slow"]) in (2, 3)  # in the second round it may come before the fastest
     assert (times["fast"], times["near"]) == (pytest.approx([1.0] * 5), pytest.approx([1.2] * 5))
     assert runs["fast"] == 6
+
+
+@pytest.mark.parametrize("seed", range(4))  # orders in which the one or the other comes first
+def test_one_slow_run_makes_no_function_hopeless(seed: int) -> None:
+    now, left = 0.0, [9.0, 1.0, 1.0, 1.0]
+
+    def run(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    options = RoundOptions(min_rounds=4, max_rounds=4, warm_up=0, hopeless=1.3, cooldown_s=0, seed=seed)
+    functions = {"even": lambda: run(1.0), "once slow": lambda: run(left.pop(0))}
+    times = time_interleaved(functions, options, clock=lambda: now)
+    assert times["once slow"] == pytest.approx([9, 1, 1, 1])

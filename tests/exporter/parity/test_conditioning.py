@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from helpers.graphs import graph, node, normal, save
 from helpers.parity import verify
 
+from exporter.errors import ArtifactError
 from exporter.onnx_io.signature import read_signature
-from exporter.parity.conditioning import DisturbedRun, disturbed_baseline
+from exporter.parity.conditioning import STEPS, DisturbedRun, disturbed_baseline
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
@@ -104,14 +106,21 @@ def test_a_model_that_magnifies_nothing_keeps_its_baseline(tmp_path: Path) -> No
     assert disturbed_baseline(golden, "y", [0, 1]) is None
 
 
+def negated(path: Path, rows: list[list[float]]) -> GoldenOutputs:
+    """Return the reference of a model that changes the sign of these rows."""
+    width = len(rows[0])
+    save(path, graph([node("Neg", "x", "y")], {"x": ("n", width)}, {"y": ("n", width)}, {}))
+    names = [f"row {index}" for index in range(len(rows))]
+    source = FileSource(path, "onnx", read_signature(path))
+    golden = GoldenOutputs(source, InputSet.of_rows({"x": np.array(rows, np.float32)}, names))
+    golden.compute(range(len(rows)))
+    return golden
+
+
 def test_only_the_item_whose_error_is_far_larger_and_finite_takes_another_baseline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = save(tmp_path / "m.onnx", graph([node("Neg", "x", "y")], {"x": ("n", 2)}, {"y": ("n", 2)}, {}))
-    source = FileSource(path, "onnx", read_signature(path))
-    rows = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
-    golden = GoldenOutputs(source, InputSet.of_rows({"x": rows}, ["a", "b", "c"]))
-    golden.compute([0, 1, 2])
+    golden = negated(tmp_path / "m.onnx", [[1, 2], [3, 4], [5, 6]])
     moved = {0: [[-1, -9]], 1: [[-3, np.inf]], 2: [[-5, -6]]}
 
     def run(self: DisturbedRun, precision: str, _: float) -> dict[str, np.ndarray]:
@@ -123,6 +132,69 @@ def test_only_the_item_whose_error_is_far_larger_and_finite_takes_another_baseli
     assert found is not None
     assert found.tolist() == [[-3, -4], [-1, -9], [-5, -6]]
     assert disturbed_baseline(golden, "y", [1, 2]) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "counts"),
+    [
+        ((0, 0, 9), None),
+        ((9, 0, 0), None),
+        ((5, 0, 9), 5),
+        ((9, 5, 0), 5),
+        ((np.nan, 9, 5), 9),
+        ((0, np.nan, np.inf), None),
+    ],
+)
+def test_the_median_of_the_moved_runs_counts(
+    errors: tuple[float, ...], counts: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run that is off by chance would be a budget in which a fault passes."""
+    golden = negated(tmp_path / "m.onnx", [[1, 2]])
+
+    def run(self: DisturbedRun, precision: str, _: float) -> dict[str, np.ndarray]:
+        exact = golden.float64("y", [0])
+        return {"y": exact if precision == "float64" else np.float32(exact + np.array([0, errors[self.seed]]))}
+
+    monkeypatch.setattr(DisturbedRun, "_run", run)
+    found = disturbed_baseline(golden, "y", [0])
+    assert (found if found is None else found.tolist()) == (counts and [[-1, counts - 2]])
+
+
+def test_a_run_that_fails_or_returns_another_number_of_elements_shows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = negated(tmp_path / "m.onnx", [[1, 2], [3, 4]])
+
+    def run(precision: str, inputs: InputSet) -> dict[str, np.ndarray]:
+        del precision
+        if inputs.feeds[0]["x"].max() < 3:
+            raise ArtifactError("another number of elements inside")
+        return {"y": np.array([[9, 9, 9]], np.float32)}
+
+    monkeypatch.setattr(golden, "run_once", run)
+    assert disturbed_baseline(golden, "y", [0, 1]) is None
+
+
+def test_numbers_are_moved_by_a_step_either_way_and_whole_ones_only_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = negated(tmp_path / "m.onnx", [[1, 2.5, 5, -0.5, 0, -3]])
+    monkeypatch.setattr(golden, "run_once", lambda _, inputs: {"y": inputs.feeds[0]["x"]})
+    for steps in STEPS.values():
+        found = np.concatenate([DisturbedRun(golden, 0, seed, steps).float32["y"] for seed in range(20)])
+        step = np.float64(steps) * 2.0**-23
+        assert [sorted({*column}) for column in found.T.astype(np.float64)] == [
+            [1, 1 + step],
+            [2.5 - 2 * step, 2.5 + 2 * step],
+            [5, 5 + 4 * step],
+            [-0.5 - step / 2, -0.5 + step / 4],
+            [0],
+            [-3],
+        ]
+
+
+def test_a_step_of_each_type_is_its_own() -> None:
+    assert {name: float(ml_dtypes.finfo(name).eps) / 2.0**-23 for name in STEPS} == STEPS
 
 
 def test_a_tolerance_of_the_user_is_no_multiple_of_the_baseline(tmp_path: Path) -> None:

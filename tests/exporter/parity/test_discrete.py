@@ -99,7 +99,15 @@ def test_another_number_of_elements_must_be_one_of_the_two_references() -> None:
     assert check(float32, float32=float32).passed
     assert not check(changed(1, 8), float32=float32).passed
     row = check(LABELS[:4], float32=float32)
-    assert (row.passed, row.budget_used) == (False, math.inf)
+    assert (row.passed, row.budget_used, row.equal, row.max_error) == (False, math.inf, 0, 1)
+
+
+def test_one_label_of_a_whole_batch_is_compared() -> None:
+    label = np.array(3)
+    for value, passed in ((3, True), (4, False)):
+        for rows in (1, 2):
+            row = compare_discrete("random", "y", np.array(value), (label, label), (None,) * rows, FLOAT32)
+            assert (row.passed, row.batch, row.equal) == (passed, rows, int(passed))
 
 
 def test_empty_outputs_are_equal() -> None:
@@ -137,6 +145,12 @@ def test_a_float_that_the_reference_has_too_needs_no_decision() -> None:
     floats, float32 = np.array([1.0, 2.0, np.inf]), np.array([1.0, 2.5, np.inf], np.float32)
     values = np.array([1.0, 2.0 + 1e-6, np.inf], np.float32)
     assert check(values, floats, float32, Ties({1: 2})).passed
+
+
+def test_a_float_of_the_baseline_s_is_permitted_as_it_is_and_not_near_it() -> None:
+    floats, float32 = np.array([1.0, 2.0, 8.0]), np.array([1.0, 2.5, 8.0], np.float32)
+    assert check(float32, floats, float32).passed
+    assert not check(np.array([1.0, 2.5 + 1e-6, 8.0], np.float32), floats, float32).passed
 
 
 def test_a_small_float_beside_large_ones_is_what_the_decisions_permit_where_they_are_known() -> None:

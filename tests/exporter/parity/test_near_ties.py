@@ -6,10 +6,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from helpers import parity
+from helpers import graphs, parity
 from onnx import TensorProto, helper, numpy_helper
 
+from exporter.engines.onnx_reference import Float64Graph
+from exporter.errors import ArtifactError
+from exporter.onnx_io.signature import read_signature
+from exporter.parity.discrete import NearTies
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.input_set import InputSet
+from exporter.parity.near_ties import find_near_ties
+from exporter.parity.sources import FileSource
+from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance
 from exporter.results import ParityReport
+
+WITHIN_A_TENTH = AllcloseTolerance(0, 0.1)
 
 
 def verify(mine: Path, theirs: Path, **options: Any) -> ParityReport:
@@ -110,3 +121,62 @@ def test_labels_summed_in_another_order_differ_only_at_near_ties(tmp_path: Path)
     assert any("near ties on" in note for note in report.notes)
     inverse = segmentation(tmp_path / "inverse.onnx", close[::-1].copy(), HEADS["labels"])
     assert not verify(inverse, theirs).passed
+
+
+class Rounded:
+    """`y`, the numbers of `x` rounded, and `f`, the numbers themselves."""
+
+    def __init__(self, folder: Path) -> None:
+        nodes = [graphs.node("Identity", "x", "f"), graphs.node("Round", "f", "y")]
+        shape = ("n", 3)
+        path = graphs.save(folder / "m.onnx", graphs.graph(nodes, {"x": shape}, {"y": shape, "f": shape}, {}))
+        self.source = FileSource(path, "onnx", read_signature(path))
+
+    def golden(self, *rows: list[float]) -> GoldenOutputs:
+        names = [f"row {index}" for index in range(len(rows))]
+        golden = GoldenOutputs(self.source, InputSet.of_rows({"x": np.array(rows, np.float32)}, names))
+        golden.compute(range(len(rows)))
+        return golden
+
+    def ties(self, *rows: list[float]) -> tuple[NearTies, ...]:
+        golden = self.golden(*rows)
+        found = find_near_ties(golden, "y", range(len(rows)), WITHIN_A_TENTH)
+        assert found is not None
+        return tuple(ties for ties in found if ties is not None)
+
+
+def uncertain(ties: NearTies) -> list[bool]:
+    return ties.uncertain(3)[0].tolist()
+
+
+@pytest.fixture
+def rounded(tmp_path: Path) -> Rounded:
+    return Rounded(tmp_path)
+
+
+def test_each_row_of_each_set_of_inputs_is_followed_to_its_own_values(rounded: Rounded) -> None:
+    first, second = rounded.ties([0.45, 1, 1], [1, 1.45, 1])
+    (other,) = rounded.ties([1, 1, 1.45])
+    for _ in range(2):
+        assert (uncertain(first), uncertain(second)) == ([True, False, False], [False, True, False])
+        assert uncertain(other) == [False, False, True]
+    (again,) = rounded.ties([1, 1, 1.45])
+    assert again.accepts(np.array([0, 2]), np.array([2.0, 2.0])).tolist() == [False, True]
+
+
+def test_floats_that_are_decided_have_near_ties_where_errors_are_counted_one_by_one(rounded: Rounded) -> None:
+    """In fewer bits than float32 the signal-to-noise ratio decides, of decided floats as of any others."""
+    golden = rounded.golden([0.45, 1, 1])
+    assert find_near_ties(golden, "y", [0], SNR_TOLERANCES["float16"]) is None
+    assert find_near_ties(golden, "f", [0], WITHIN_A_TENTH) is None
+
+
+def test_without_the_values_nothing_is_a_near_tie(rounded: Rounded, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ties,) = rounded.ties([0.45, 1, 1])
+
+    def refuse(self: Float64Graph, feeds: dict[str, Any]) -> dict[str, Any]:
+        raise ArtifactError("not computed here")
+
+    monkeypatch.setattr(Float64Graph, "run", refuse)
+    assert ties.accepts(np.array([0]), np.array([1.0])).tolist() == [False]
+    assert [found.tolist() for found in ties.uncertain(3)] == [[False] * 3, [True] * 3]
