@@ -153,7 +153,7 @@ def test_the_median_of_the_moved_runs_counts(
 
     def run(self: DisturbedRun, precision: str, _: float) -> dict[str, np.ndarray]:
         exact = golden.float64("y", [0])
-        return {"y": exact if precision == "float64" else np.float32(exact + np.array([0, errors[self.seed]]))}
+        return {"y": exact if precision == "float64" else (exact + np.array([0, errors[self.seed]])).astype(np.float32)}
 
     monkeypatch.setattr(DisturbedRun, "_run", run)
     found = disturbed_baseline(golden, "y", [0])

@@ -1,7 +1,9 @@
 """Weights that are only stored in fewer bits loosen the tolerance by what their rounding does, and by no more."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -12,7 +14,11 @@ from helpers.parity import FEW, verify
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from exporter.parity.moved_weights import move
+from exporter.engines.base import Runtime, RuntimeOptions
+from exporter.parity import moved_weights
+from exporter.parity.input_set import InputBatch
+from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding, move
+from models.progress import no_progress
 
 Weights = dict[str, NDArray[np.float32]]
 DTYPES: dict[str, tuple[type, int]] = {
@@ -173,3 +179,59 @@ def test_equal_numbers_move_equally_where_asked() -> None:
     assert (moved == moved[:, :1]).all()
     assert len({*np.sign(moved[:, 0] - weight[::500])}) == 2
     assert len({*move(weight, np.random.default_rng(0))[:500]}) == 2
+
+
+WEIGHT = np.full(16, 1.5, np.float16)  # whose unit is 2**-10 either way
+SIGNS = np.repeat([1, -1], 8)
+
+
+class Sums:
+    """Outputs of one weight, which is moved: one of its numbers, their sum, and the difference of its halves."""
+
+    def __init__(self, width: int = 1) -> None:
+        self.width, self.opened = width, 0
+
+    def write(self, path: Path, change: Callable[[NDArray[Any]], NDArray[Any]], folder: Path) -> Path:
+        np.save(folder / "moved.npy", change(np.load(path)))
+        return folder / "moved.npy"
+
+    def open(self, path: Path, _: RuntimeOptions) -> AbstractContextManager[Runtime]:
+        self.opened += 1
+        return nullcontext(cast("Runtime", np.load(path)))
+
+    def run(self, weight: Any, batch: InputBatch) -> dict[str, NDArray[Any]]:
+        numbers = weight.astype(np.float64)
+        found = {"one": numbers[0], "sum": numbers.sum(), "difference": (numbers * SIGNS).sum()}
+        scales = np.repeat(10.0 ** np.array(batch.rows)[:, None], self.width, axis=1)
+        outputs = {name: value * scales for name, value in found.items()}
+        # of this output, only the first number depends on the weight
+        outputs["first"] = outputs["one"] * (np.arange(self.width) == 0)
+        return outputs | {"label": scales.astype(np.int64), "found": np.zeros(self.opened)}
+
+    def measure(self, folder: Path, *batches: tuple[int, ...]) -> RoundingErrors:
+        np.save(path := folder / "m.npy", WEIGHT)
+        stored = StoredWeights("float16", self.write, cast("Any", self.open))
+        own = [(batch := InputBatch("", rows), self.run(WEIGHT, batch)) for rows in batches]
+        return measure_rounding(path, stored, RuntimeOptions(), own, self.run, no_progress)
+
+
+def test_the_measured_errors_are_those_of_the_rounding(tmp_path: Path) -> None:
+    """Of numbers that are rounded alike the errors add up; of others they cancel, as a root of a sum of squares."""
+    unit = 2.0**-10 / 12**0.5
+    found = Sums(3).measure(tmp_path, (0,), (1, 2), (0, 1, 2))
+    assert {name for _, name in found} == {"one", "sum", "difference", "first"}
+    for row, scale in enumerate((1, 10, 100)):
+        assert found[row, "one"] == pytest.approx(scale * unit)
+        assert found[row, "first"] == pytest.approx(scale * unit)
+        assert found[row, "sum"] == pytest.approx(16 * scale * unit)
+        assert 0.6 < found[row, "difference"] / (4 * scale * unit) < 1.6
+
+
+@pytest.mark.parametrize(("few_weights", "width", "copies"), [(17, 32, 32), (16, 31, 16), (16, 32, 8)])
+def test_few_weights_and_narrow_outputs_need_more_copies(
+    few_weights: int, width: int, copies: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moved_weights, "FEW_WEIGHTS", few_weights)
+    sums = Sums(width)
+    sums.measure(tmp_path, (0,))
+    assert sums.opened == copies
