@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from helpers.manifests import MANIFEST
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.artifacts.manifest import Manifest
@@ -17,7 +17,7 @@ from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo
 from models.config import OUTPUTS, C3DConfig
 from models.preprocessing.profiles import JFZHANG95, UNKNOWN
-from models.specs import Signature
+from models.specs import Signature, frames_input
 
 
 @st.composite
@@ -66,6 +66,7 @@ manifests = st.builds(
 SIGNATURE = MANIFEST.signature
 
 
+@settings(max_examples=50)
 @given(manifests, signatures())
 def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) -> None:
     network = replace(manifest.network, settings=pair[1].settings())
@@ -111,6 +112,23 @@ def test_json_round_trip(manifest: Manifest, pair: tuple[Signature, C3DConfig]) 
 def test_the_error_of_a_damaged_manifest_names_the_field(text: str, reported: str) -> None:
     with pytest.raises(ArtifactError, match=reported):
         Manifest.from_json(text)
+
+
+def test_class_names_are_one_for_each_number_of_an_output() -> None:
+    manifest = replace(MANIFEST, class_names=tuple(f"class {index}" for index in range(101)))
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_with_preprocessing_inside_the_signature_takes_frames_and_the_clip_size_is_the_network_s() -> None:
+    inside = replace(SIGNATURE, inputs=(frames_input(SIGNATURE.inputs[0]),))
+    manifest = replace(MANIFEST, signature=inside, options={"with_preprocess": True, "clip_size": "16x112x112"})
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    for other in (
+        replace(manifest, options={"with_preprocess": True, "clip_size": "8x112x112"}),
+        replace(manifest, signature=SIGNATURE),
+    ):
+        with pytest.raises(ArtifactError, match="C3D"):
+            Manifest.from_json(other.to_json())
 
 
 def test_options_are_read_as_what_they_state() -> None:

@@ -1,22 +1,25 @@
 """Files reach their folder whole or not at all, whatever kills the run."""
 
+import errno
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from helpers.exported import NARROW
-from helpers.publications import PUBLICATIONS
+from helpers.publications import PUBLICATIONS, after_restart
 from helpers.supervised import start
 
-from exporter.artifacts.store import check_name, recover, staging
+from exporter.artifacts import store
+from exporter.artifacts.store import check_name, cleanup_staging, finish_or_discard, recover, staging
 from exporter.errors import OutputError, UsageError
 from exporter.requests import ExportRequest
 from exporter.types import FormatName
 from exporter.workflows.export import export
-from models.temporary import PREFIX
+from models.temporary import PREFIX, temporary_name
 
 
 def test_an_error_inside_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
@@ -32,6 +35,41 @@ def test_an_output_folder_that_is_a_file_is_an_output_error(tmp_path: Path) -> N
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="cannot write to .*out: Not a directory"), staging(tmp_path / "out"):
         pass
+
+
+def test_staging_begins_with_what_a_killed_run_left_and_leaves_a_running_one_s(tmp_path: Path) -> None:
+    with after_restart():
+        left = tmp_path / temporary_name()
+    left.mkdir()
+    (left / "c3d.onnx").write_text("half")
+    with staging(tmp_path) as running:
+        (running / "c3d.onnx").write_text("mine")
+        assert not left.exists()
+        with staging(tmp_path) as other:
+            recover(tmp_path)
+            assert (running / "c3d.onnx").read_text() == "mine"
+            assert other.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_ends_the_process_removes_what_it_has_staged(tmp_path: Path) -> None:
+    with staging(tmp_path / "a") as first, staging(tmp_path / "b") as second:
+        cleanup_staging()
+        assert not first.exists()
+        assert not second.exists()
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def test_what_cannot_be_finished_stays_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = tmp_path / temporary_name()
+    stage.mkdir()
+    with monkeypatch.context() as patch:
+        for outcome in (mock.Mock(side_effect=OSError(errno.ENOSPC, "full")), mock.Mock(return_value=False)):
+            patch.setattr(store, "finish", outcome)
+            finish_or_discard(stage, tmp_path)
+            assert stage.is_dir()
+    finish_or_discard(stage, tmp_path)
+    assert not stage.exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
