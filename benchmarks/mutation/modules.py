@@ -23,7 +23,7 @@ PUBLISHING = (f"{ARTIFACTS}/test_publication.py", f"{ARTIFACTS}/test_store.py", 
 LOADING = (f"{ARTIFACTS}/test_files.py", f"{ARTIFACTS}/test_loading.py")
 MANIFESTS = (f"{ARTIFACTS}/test_manifest.py", f"{ARTIFACTS}/test_manifest_v1.py")
 PARITY = "tests/exporter/parity"
-INPUT_ROLES = (f"{PARITY}/input_roles/test_roles.py", f"{PARITY}/input_roles/test_image_sizes.py")
+INPUT_ROLES = tuple(f"{PARITY}/input_roles/test_{name}.py" for name in ("roles", "indices", "image_sizes"))
 ONNX_IO = "tests/exporter/onnx_io"
 CHECKPOINTS = "tests/models/checkpoints"
 PREPROCESSING = tuple(f"tests/models/preprocessing/test_{name}.py" for name in ("files", "mean", "profiles"))
@@ -74,9 +74,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporter/artifacts/manifest_fields.py": MANIFESTS,
     "exporter/artifacts/manifest_rules.py": MANIFESTS,
     "exporter/artifacts/provenance.py": (f"{ARTIFACTS}/test_provenance.py",),
-    "exporter/artifacts/store.py": (f"{ARTIFACTS}/test_store.py", f"{ARTIFACTS}/test_folders.py"),
+    "exporter/artifacts/store.py": (
+        f"{ARTIFACTS}/test_store.py",
+        f"{ARTIFACTS}/test_folders.py",
+        f"{ISOLATION}/test_worker.py",
+    ),
     "exporter/artifacts/publication.py": PUBLISHING,
-    "exporter/parity/evaluate.py": (f"{PARITY}/test_evaluate.py", f"{PARITY}/test_evidence.py"),
+    "exporter/parity/evaluate.py": tuple(f"{PARITY}/test_{name}.py" for name in ("evaluate", "evidence", "pairing")),
     "exporter/parity/discrete.py": (f"{PARITY}/test_discrete.py",),
     "exporter/parity/near_ties.py": (f"{PARITY}/test_near_ties.py",),
     "exporter/parity/moved_weights.py": (f"{PARITY}/test_moved_weights.py",),

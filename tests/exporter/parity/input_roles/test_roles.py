@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from helpers import small_models
-from helpers.graphs import node
-from onnx import TensorProto, helper
+from helpers.graphs import make_model, node
+from onnx import TensorProto, helper, numpy_helper
 
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.discovery import find_inputs
+from exporter.parity.input_roles.roles import InputRoles, find_roles
 from exporter.parity.sources import FileSource
 from exporter.types import InputOptions, ParityOptions, ValueRange
 from exporter.workflows.verify import verify_parity
@@ -40,6 +42,8 @@ CASES: list[tuple[str, dict[str, Port], Port, dict[str, Any], dict[str, list[Any
     ("Reshape", {X: (FLOAT, [2, 3, 4]), "s": (INT64, [2])}, (FLOAT, ["a", "b"]), {}, {"s": [2, 12]}),
     ("Expand", {X: (FLOAT, [3, 1]), "s": (INT64, [3])}, (FLOAT, [2, 3, 6]), {}, {"s": [2, 3, 6]}),
     ("Expand", {X: (FLOAT, [3, 1]), "s": (INT64, [3])}, (FLOAT, ["a", "b", "c"]), {}, {"s": [1, 3, 1]}),
+    ("Reshape", {X: (FLOAT, [2, 6]), "s": (INT64, ["k"])}, (FLOAT, [3, 2, 2]), {}, {"s": [3, 2, 2]}),
+    ("Expand", {X: (FLOAT, [3, 1]), "s": (INT64, [1])}, (FLOAT, ["a", "b"]), {}, {"s": [1]}),
     ("Tile", {X: (FLOAT, [2, 3]), "r": (INT64, [2])}, (FLOAT, [4, 9]), {}, {"r": [2, 3]}),
     ("AffineGrid", {X: (FLOAT, [2, 2, 3]), "s": (INT64, [4])}, (FLOAT, [2, 5, 6, 2]), {}, {"s": [2, 1, 5, 6]}),
     (
@@ -55,6 +59,13 @@ CASES: list[tuple[str, dict[str, Port], Port, dict[str, Any], dict[str, list[Any
         (FLOAT, [1, 1, 7, 3]),
         {"axes": [2, 3]},
         {"s": [7, 3]},
+    ),
+    (
+        "Resize",  # 7 / 6 in float32, times 6, is below 7
+        {X: (FLOAT, [1, 1, 4, 6]), "-1": (FLOAT, []), "s": (FLOAT, [4])},
+        (FLOAT, [1, 1, 4, 7]),
+        {},
+        {"s": [1, 1, 1, 1.25]},
     ),
     ("Unsqueeze", {X: (FLOAT, [3, 4]), "a": (INT64, [2])}, (FLOAT, [3, 1, 4, 1]), {}, {"a": [1, 3]}),
     ("Squeeze", {X: (FLOAT, [3, 1, 4, 1]), "a": (INT64, [1])}, (FLOAT, [3, 4, 1]), {}, {"a": [1]}),
@@ -94,6 +105,13 @@ CASES: list[tuple[str, dict[str, Port], Port, dict[str, Any], dict[str, list[Any
         {},
         {"i": [252, 402], "b": [250, 400]},
     ),
+    (
+        "Col2Im",
+        {X: (FLOAT, [1, 4, 9]), "i": (INT64, [2]), "b": (INT64, [2])},
+        (FLOAT, [1, 1, 4, 4]),
+        {"pads": [1, 1, 1, 1], "strides": [2, 2]},
+        {"i": [4, 4], "b": [2, 2]},
+    ),
     ("ScatterND", {X: (FLOAT, [8, 2]), "i": (INT64, [4, 1]), "u": (FLOAT, [4, 2])}, (FLOAT, [8, 2]), {}, {"i": [0, 2, 4, 6]}),
     (
         "ScatterElements",
@@ -125,10 +143,68 @@ def test_a_value_follows_from_the_shapes_around_the_node(
     assert all(isinstance(size, str) or size == got for size, got in zip(sizes, np.asarray(first).shape, strict=True))
 
 
-def top_k(folder: Path) -> Path:
-    ports = [helper.make_tensor_value_info("x", FLOAT, [2, 5]), helper.make_tensor_value_info("k", INT64, [1])]
-    outputs = [helper.make_tensor_value_info("y", FLOAT, [2, 3]), helper.make_tensor_value_info("i", INT64, [2, 3])]
+def top_k(folder: Path, size: int = 5, kept: int | str = 3) -> Path:
+    ports = [helper.make_tensor_value_info("x", FLOAT, [2, size]), helper.make_tensor_value_info("k", INT64, [1])]
+    outputs = [helper.make_tensor_value_info(name, dtype, [2, kept]) for name, dtype in (("y", FLOAT), ("i", INT64))]
     return small_models.save(folder / "m.onnx", [node("TopK", "x k", "y i")], ports, outputs, {}, opset=20)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1, 1), (5, 2)])
+def test_top_k_keeps_half_where_the_output_does_not_say(size: int, kept: int, tmp_path: Path) -> None:
+    assert [feed["k"].tolist() for feed in feeds(top_k(tmp_path, size, "k"))] == [[kept]] * 2
+
+
+def find(folder: Path, *nodes: onnx.NodeProto) -> InputRoles:
+    """Return the roles of integers `i`, (3,), and floats `x`, (4,); `one` and `three` are constants in nodes."""
+    ports = [helper.make_tensor_value_info("x", FLOAT, [4]), helper.make_tensor_value_info("i", INT64, [3])]
+    constants = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array([value])))
+        for name, value in (("one", 1), ("three", 3))
+    ]
+    model = make_model([*constants, *nodes], ports, [helper.make_tensor_value_info("y", FLOAT, None)], {}, 20)
+    path = folder / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    return find_roles(path, "onnx")
+
+
+ARITHMETIC = {
+    "added": ([node("Add", "i one", "a"), node("Sub", "a i", "y")], True),
+    "moved, then added": ([node("Reshape", "i three", "a"), node("Add", "a one", "y")], True),
+    "compared": ([node("Greater", "i one", "a"), node("Compress", "x a", "y")], True),
+    "as a float": ([node("Cast", "i", "a", to=FLOAT), node("Exp", "a", "y")], True),
+    "an index": ([node("Gather", "x i", "y")], False),
+    "an index, after an addition": ([node("Add", "i one", "a"), node("Gather", "x a", "y")], False),
+    "an index of another type": ([node("Cast", "i", "a", to=INT32), node("Gather", "x a", "y")], False),
+    "a shape, after an addition": ([node("Add", "i one", "a"), node("Reshape", "x a", "y")], False),
+    "added, and an index": ([node("Add", "i one", "a"), node("Gather", "x i", "y")], False),
+    "of an unknown operator": ([node("Add", "i one", "y", domain="other")], False),
+    "not used": ([node("Identity", "x", "y")], False),
+}
+
+
+@pytest.mark.parametrize("case", ARITHMETIC)
+def test_integers_that_are_only_calculated_with_are_found(case: str, tmp_path: Path) -> None:
+    nodes, expected = ARITHMETIC[case]
+    assert find(tmp_path, *nodes).arithmetic == (frozenset({"i"}) if expected else frozenset())
+
+
+MOVED = {
+    "moved": ([node("Reshape", "i three", "a"), node("Cast", "a", "b", to=INT32), node("Gather", "x b", "y")], True),
+    "calculated": ([node("Add", "i one", "a"), node("Gather", "x a", "y")], False),
+    "the shape of what is moved": ([node("Reshape", "three i", "a"), node("Gather", "x a", "y")], False),
+}
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_an_index_may_be_reshaped_and_cast_first(case: str, tmp_path: Path) -> None:
+    nodes, expected = MOVED[case]
+    uses = find(tmp_path, *nodes).uses.get("i", ())
+    assert (("Gather", 1) in [(made.op_type, position) for made, position in uses]) is expected
+
+
+def test_constants_are_those_of_nodes_and_of_initializers(tmp_path: Path) -> None:
+    found = find(tmp_path, node("Gather", "x i", "y")).constants
+    assert {name: values.tolist() for name, values in found.items()} == {"one": [1], "three": [3]}
 
 
 @pytest.mark.parametrize(
