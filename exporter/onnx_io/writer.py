@@ -98,7 +98,7 @@ def temporary_file(model: ir.Model) -> Generator[Path]:
     The weights are in a file of their own, so that they may take 2 GiB and more.
     """
     with TemporaryDirectory(prefix="c3d-export-") as folder:
-        yield write_onnx(model.clone(), Path(folder), "model.onnx", external_data=True)[0]
+        yield write_onnx(model, Path(folder), "model.onnx", external_data=True)[0]
 
 
 def _write_message(proto: onnx.ModelProto, path: Path) -> None:

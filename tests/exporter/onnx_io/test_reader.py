@@ -1,5 +1,6 @@
 """ONNX files as an `onnx_ir.Model`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,15 @@ def test_weights_are_mapped_and_equal(external: bool, tmp_path: Path) -> None:
         assert np.array_equal(tensor.numpy(), expected)
 
 
-def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_to_a_file_is_followed(link: Callable[[Path, Path], None], tmp_path: Path) -> None:
     small_models.network(tmp_path / "m.onnx")
-    (tmp_path / "link.onnx").symlink_to(tmp_path / "m.onnx")
-    assert read_model(tmp_path / "link.onnx").graph.initializers.keys() == small_models.weights().keys()
+    link(tmp_path / "link.onnx", tmp_path / "m.onnx")
+    found = read_model(tmp_path / "link.onnx").graph.initializers
+    for name, expected in small_models.weights().items():
+        tensor = found[name].const_value
+        assert tensor is not None
+        assert np.array_equal(tensor.numpy(), expected)
 
 
 def test_truncated_external_data_is_rejected(tmp_path: Path) -> None:
@@ -52,6 +58,23 @@ def test_the_shape_of_an_input_that_states_none_is_the_user_s(tmp_path: Path) ->
     (value,) = read_model(path, {"x": (1, 3, 8)}).graph.inputs
     assert value.shape is not None
     assert list(value.shape)[1:] == [3, 8]
+
+
+def test_a_size_below_zero_is_a_free_one_and_the_others_stay(tmp_path: Path) -> None:
+    made = graph([node("Relu", "x", "y")], {"x": ("n", -1, 3)}, {"y": ("n", -1, 3)}, {})
+    onnx.save(made, path := tmp_path / "m.onnx")
+    read = read_model(path)
+    for value in (*read.graph.inputs, *read.graph.outputs):
+        assert value.shape is not None
+        batch, free, fixed = value.shape
+        assert isinstance(free, ir.SymbolicDim)
+        assert (str(batch), free.value, fixed) == ("n", None, 3)
+
+
+def test_a_size_that_a_file_states_wrongly_is_read_as_engines_read_it(tmp_path: Path) -> None:
+    onnx.save(graph([node("Relu", "x", "y")], {"x": (4,)}, {"y": (5,)}, {}), path := tmp_path / "m.onnx")
+    (value,) = read_model(path).graph.outputs
+    assert value.shape == ir.Shape([5])
 
 
 def test_a_graph_without_a_name_gets_one(tmp_path: Path) -> None:
