@@ -41,6 +41,16 @@ def test_every_row_is_recognised_or_one_of_named_candidates(layout: Layout, pref
     assert (len(found) > 1) == bool(layout.disambiguation)
 
 
+@pytest.mark.parametrize("layout", STATIC, ids=lambda row: row.name)
+def test_the_class_count_is_read_from_the_shape_of_the_last_layer(layout: Layout) -> None:
+    shapes = make_shapes(layout)
+    head = {name for name, canonical in layout.names.items() if canonical == "fc8.weight"} & shapes.keys()
+    assert [found.num_classes(shapes) for (found,) in detect_networks(shapes, [layout])] == [487 if head else 0]
+    for name in head:
+        cut = {**shapes, name: (487,)}
+        assert [found.num_classes(cut) for (found,) in detect_networks(cut, [layout])] == [0]
+
+
 @pytest.mark.parametrize("layout", [row for row in STATIC if row.name != "r-c3d"], ids=lambda row: row.name)
 def test_every_row_names_the_whole_network(layout: Layout) -> None:
     named = {canonical for canonical in layout.names.values() if not canonical.startswith("bn")}

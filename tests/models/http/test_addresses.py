@@ -197,6 +197,8 @@ def test_a_redirect_from_plain_http_may_stay_there_or_leave_it_for_https() -> No
         ("https://x/part.json", "checkpoint"),
         ("https://x/lock", "checkpoint"),
         ("https://x/c3d.part", "checkpoint"),
+        ("https://x/my-record.json", "checkpoint"),
+        ("https://x/one-block", "one-block"),
         ("https://x/" + "a" * 500, "a" * 200),
         ("https://x/a%5Cb.pt", "b.pt"),
         ("https://x/gewichte%20f%C3%BCr.pt?token=s3cret", "gewichte für.pt"),

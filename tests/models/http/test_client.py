@@ -67,13 +67,18 @@ def test_an_international_host_and_path(server: Script, monkeypatch: pytest.Monk
 def test_a_public_server_does_not_redirect_into_a_private_network(
     server: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.replies = [redirect(server.other), response(CONTENT)]
     monkeypatch.setattr(client, "is_private", lambda ip: ip == "127.0.0.2")  # pyright: ignore
     to_private = server.other.replace("127.0.0.1", "127.0.0.2")
     server.replies = [redirect(f"{to_private}/c3d.pth"), response(CONTENT)]
     refuse(f"{server.address}/c3d.pth", "redirects to a private address, from a public one")
     assert len(server.requests) == 1
-    monkeypatch.setattr(client, "is_private", lambda _ip: True)  # pyright: ignore
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_server_redirects_within_a_private_network_or_the_public_one(
+    private: bool, server: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "is_private", lambda _ip: private)  # pyright: ignore
     server.replies = [redirect("/x"), redirect(f"{server.other}/c3d.pth"), response(CONTENT)]
     assert resolve(f"{server.address}/c3d.pth", no_progress).path.read_bytes() == CONTENT
 
@@ -143,6 +148,18 @@ def test_a_proxy_sees_the_host_and_not_the_password(server: Script, monkeypatch:
     assert "s3cret" not in asked[0]
     assert header(server.requests[0], "Authorization") == "Basic " + base64.b64encode(b"user:pw").decode()
     assert header(server.requests[0], "Proxy-Authorization") is None
+
+
+def test_a_server_behind_a_proxy_does_not_redirect_to_a_private_address_beside_it(
+    server: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the proxy knows where the server is; the redirect would be followed from here."""
+    server.replies = [redirect(f"{server.other}/c3d.pth"), response(CONTENT)]
+    with proxy([]) as address:
+        monkeypatch.setenv("https_proxy", address)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        refuse(f"{server.address}/c3d.pth", "redirects to a private address, from a public one")
+    assert len(server.requests) == 1
 
 
 def test_a_dead_first_address_of_a_host_is_passed_over(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,7 @@ def test_a_bad_file_is_one_line(content: bytes, tmp_path: Path) -> None:
         (CUBE.ravel(), "none of 3xTxHxW"),
         (np.float32(1), "none of 3xTxHxW"),
         (np.array(["text"]), "plain numbers"),
+        (np.array({"a": CUBE, "b": CUBE}, object), "holds 2 arrays, not one mean"),
         (np.zeros((3, 0, 4, 4), np.float32), "none of 3xTxHxW"),
     ],
 )

@@ -48,6 +48,16 @@ def test_every_profile_survives_a_manifest(profile: Preprocessing) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+def test_a_profile_is_described_with_its_crop() -> None:
+    profile = Preprocessing("own", "BGR", 1 / 255, (0.5, 0, 0.25), (171, 128), (8, 30), "", std=(2, 1, 1), frame_step=2)
+    wanted = "171x128, crop 112 at (8, 30), mean (0.5, 0, 0.25), std (2, 1, 1), 1 frame in 2"
+    assert profile.describe() == f"BGR, 0-1, {wanted}"
+    centred = replace(profile, resize=128, crop=None, interpolation="torch")
+    assert (
+        centred.describe(96, 112) == f"BGR, 0-1, short side 128 (torch), centre crop 96x112,{wanted.split('),', 1)[1]}"
+    )
+
+
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 @pytest.mark.parametrize("size", [(2, 224, 224), (1, 64, 48), (2, 128, 171)])
 def test_a_profile_for_frames_of_another_size_shows_as_much_of_them(
