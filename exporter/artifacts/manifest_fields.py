@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
 import msgspec
 
-from exporter.artifacts.raised_layers import parse_raised
 from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.signing import SIGNED, ManifestSignature
 from exporter.types import BLOCKED_OPSET, COMPUTE_PRECISIONS, MAX_OPSET, MIN_OPSET, ComputePrecision, FormatName
@@ -39,6 +39,19 @@ OPTIONAL_FIELDS = ("class_names", "tensors", SIGNED)
 """Fields that later releases added: left out of the JSON where they are None."""
 
 OptionValue = str | int | float | bool | list[str] | None
+_ENTRY = re.compile(r"(.+): (fp32|fp16|bf16|int8), \+?(-?(?:\d+(?:\.\d+)?|inf)) dB", re.DOTALL)
+
+
+def raised_entry(layer: str, precision: ComputePrecision, gain_db: float) -> str:
+    """Return the entry of a layer: `fc6: fp32, +3.2 dB`."""
+    return f"{layer}: {precision}, {gain_db:+.1f} dB"
+
+
+def parse_raised(entries: Iterable[str]) -> dict[str, tuple[ComputePrecision, float]]:
+    """Return {layer: (what it computes in, decibels that raising it gained)}; what is no entry is left out."""
+    known: dict[str, ComputePrecision] = {name: name for name in COMPUTE_PRECISIONS}
+    found = map(_ENTRY.fullmatch, entries)
+    return {entry[1]: (known[entry[2]], float(entry[3])) for entry in found if entry}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`c3d-export sign`: sign artifacts that exist."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def sign_command(artifacts: tuple[Path, ...], sign_key: Path, as_json: bool, **o
       c3d-export sign artifacts --sign-key new.key --verify-key old.pub
     """
     from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.sign import print_signed, signed_to_dict
+    from exporter.reports.integrity import print_signed
     from exporter.workflows.sign import sign_artifacts
     from exporter.workflows.targets import find_integrity_targets, find_targets
 
@@ -38,4 +39,4 @@ def sign_command(artifacts: tuple[Path, ...], sign_key: Path, as_json: bool, **o
     with progress_on_terminal() as progress:
         named = find_targets(artifacts, find_integrity_targets)
         result = sign_artifacts(named, signing_key, progress=progress, **options)
-    show(result, signed_to_dict, print_signed, as_json=as_json)
+    show(result, asdict, print_signed, as_json=as_json)

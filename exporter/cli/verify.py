@@ -1,4 +1,4 @@
-"""`verify parity`: does an artifact return what the network returns?"""
+"""`verify`: does an artifact return what the network returns, are the files intact, does the check detect faults?"""
 
 from __future__ import annotations
 
@@ -9,20 +9,122 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.error_handling import print_line, report_refused
-from exporter.cli.integrity import integrity_command
 from exporter.cli.network_options import network_options, take_build_options
-from exporter.cli.options import check_output_files, device_options, json_options, limit_options, take, take_inputs
+from exporter.cli.options import (
+    PATH,
+    check_output_files,
+    device_options,
+    json_options,
+    limit_options,
+    seed_option,
+    take,
+    take_inputs,
+)
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.provenance_options import artifact_hash_option, load_options
-from exporter.cli.sections import SectionedGroup
-from exporter.cli.self_test import self_test_command
+from exporter.cli.sections import SectionedCommand, SectionedGroup
 from exporter.cli.unreadable import refuse_unreadable
 from exporter.cli.video_options import preprocess_options, runner_options, take_ray_options
 from exporter.errors import C3DExportError
+from exporter.fault_injection.results import SelfTestOptions
 from exporter.types import ParityOptions
 
 if TYPE_CHECKING:
     from exporter.results import ParityReport
+
+
+@click.command(
+    "self-test", cls=SectionedCommand, short_help="Check that verify parity detects faults injected into an artifact."
+)
+@click.argument("artifact", type=PATH)
+@network_options("the one in the manifest")
+@click.option("--quick", is_flag=True, help="For CI: one position per fault type, and no extra unmodified runs.")
+@click.option("--localize", is_flag=True, help="Also check that the layer of each detected fault is named.")
+@click.option("--only", metavar="TEXT", help="Only fault types with TEXT in their name (docs/reference/faults.md).")
+@click.option(
+    "--clean-runs",
+    type=click.IntRange(0, 100_000),
+    metavar="N",
+    help="Run the unmodified ARTIFACT on N more random inputs; none may fail. [default: 14; 0 with --quick]",
+)
+@seed_option("Seed of the inputs, and of the faults that use random numbers.")
+@limit_options()
+@json_options
+@click.pass_context
+def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, **options: Any) -> None:
+    """Inject faults into copies of ARTIFACT, one at a time, and count how many verify parity detects. Exit code 0 or 1.
+
+    ARTIFACT is an ONNX file of this project, or any C3D with --weights; it is not changed. Each faulty copy is compared
+    as verify parity does it, on random, saturated, zero and video inputs. A copy that passes is run in float64 too: its
+    fault is either undetected, or smaller than what float32 can show.
+
+    \b
+    Examples:
+      verify self-test artifacts/c3d.onnx --quick
+      verify self-test artifacts/c3d.onnx --localize --clean-runs 100
+      verify self-test artifacts/c3d.onnx --only relu
+    """
+    refuse_unreadable(artifact)
+
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.self_test import print_self_test, self_test_to_dict
+    from exporter.workflows.self_test import self_test
+
+    test_options = take(SelfTestOptions, options)
+    with progress_on_terminal() as progress:
+        report = self_test(artifact, test_options, take_build_options(options), progress)
+    show(report, self_test_to_dict, print_self_test, as_json=as_json)
+    context.exit(0 if report.passed else 1)
+
+
+@click.command("integrity", cls=SectionedCommand, short_help="Check files against the hashes in their manifests.")
+@click.argument("artifacts", nargs=-1, type=PATH)
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also load the weights with each library of the format (onnx and onnxruntime, torch, OpenVINO), and compare "
+    "what it reads bit for bit.",
+)
+@click.option("--junit", type=PATH, metavar="FILE", help="Write the results as JUnit XML.")
+@load_options
+@artifact_hash_option
+@limit_options()
+@json_options
+@click.pass_context
+def integrity_command(
+    context: click.Context, artifacts: tuple[Path, ...], as_json: bool, junit: Path | None, **options: Any
+) -> None:
+    """Compare every file of ARTIFACTS with the size and SHA-256 in its manifest, and each weight with its own hash.
+
+    Nothing runs and no engine is loaded, so it takes about as long as sha256sum. Without arguments, every artifact in
+    ./artifacts is checked; a folder stands for those in it. A file without a manifest fails. Exit code 0 or
+    1; 3 where a manifest cannot be read.
+
+    \b
+    Examples:
+      verify integrity
+      verify integrity artifacts/c3d.onnx --deep
+      verify integrity artifacts/*.onnx --junit integrity.xml
+    """
+    from exporter.artifacts.files import manifest_path
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.integrity import integrity_to_dict, print_integrity, write_integrity_junit
+    from exporter.reports.json_report import add_errors
+    from exporter.workflows.integrity import verify_integrity
+    from exporter.workflows.targets import find_integrity_targets, find_targets
+
+    refused: list[C3DExportError] = []
+    named = find_targets(artifacts, find_integrity_targets, refused.append)
+    check_output_files({"--junit": junit}, (*named, *map(manifest_path, named)))
+    with progress_on_terminal() as progress:
+        refuse = refused.append if len(named) + len(refused) > 1 else None
+        reports = verify_integrity(named, progress=progress, refuse=refuse, **options)
+    show(reports, lambda reports: add_errors(integrity_to_dict(reports), refused), print_integrity, as_json=as_json)
+    code = report_refused(refused)
+    if junit:
+        write_integrity_junit(junit, reports, refused)
+    passed = all(report.passed for report in reports)
+    context.exit(3 if any(report.bad_manifest for report in reports) else code or (0 if passed else 1))
 
 
 @click.group(

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from exporter.artifacts.raised_layers import raised_entry
+from exporter.artifacts.manifest_fields import raised_entry
 from exporter.types import ComputePrecision
 from models.errors import count
 from models.progress import Progress, no_progress

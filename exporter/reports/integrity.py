@@ -1,4 +1,4 @@
-"""The results of `verify integrity`: for people, as JSON, and as JUnit XML."""
+"""The results of `verify integrity`, for people, as JSON and as JUnit XML, and what `c3d-export sign` signed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from exporter.output_targets import write_file
 from exporter.reports.console import print_field, print_notes, print_text
 from exporter.reports.formatting import escape
 from exporter.reports.junit import Case, Suite, suites_to_xml
+from models.errors import count
 from models.text import format_bytes
 
 if TYPE_CHECKING:
     from exporter.workflows.integrity import CheckedFile, IntegrityReport
+    from exporter.workflows.sign import SignResult
 
 
 def print_integrity(reports: Sequence[IntegrityReport], console: Console) -> None:
@@ -71,3 +73,13 @@ def _print_check(fault: str | None, passed: str, console: Console) -> None:
 
 def _describe(file: CheckedFile) -> str:
     return f"{escape(file.path)}  {format_bytes(file.bytes or 0)}  SHA-256 {str(file.sha256)[:16]}…"
+
+
+def print_signed(result: SignResult, console: Console) -> None:
+    """Print each manifest that was signed, what the signature covers, and the key."""
+    for row in result.artifacts:
+        weights = "" if row.tensors is None else f", {count(row.tensors, 'weight')}"
+        replaced = "" if row.replaced is None else f"; replaces the signature by {row.replaced}"
+        print_field("signed", f"{escape(row.manifest)}: {count(row.files, 'file')}{weights}{escape(replaced)}", console)
+    print_notes(result.notes, console)
+    print_field("key", f"{escape(result.public_key)}, for --verify-key", console)

@@ -9,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.manifest_fields import MANIFEST_VERSION, RAISED_LAYERS, FileEntry, NetworkRecord, ParityRecord
+from exporter.artifacts.manifest_fields import (
+    MANIFEST_VERSION,
+    RAISED_LAYERS,
+    FileEntry,
+    NetworkRecord,
+    ParityRecord,
+    raised_entry,
+)
 from exporter.artifacts.manifest_rules import is_as_written
-from exporter.artifacts.raised_layers import raised_entry
 from exporter.calibration_clips import PACKAGED_CLIPS
 from exporter.errors import ArtifactError
 from models.checkpoints.info import CheckpointInfo

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.checkpoints.checkpoint import read_checkpoint
-from models.checkpoints.unsupported import identify_unsupported
+from models.checkpoints.networks import identify_unsupported
 from models.errors import CheckpointError
 
 Shapes = dict[str, tuple[int, ...]]
