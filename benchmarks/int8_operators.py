@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from exporter.onnx_io.writer import write_onnx
 from exporter.passes.autotune import Measurements, autotune_folder
+from exporter.passes.graph import infer_shapes
 from exporter.passes.quantize.layers import find_layers
 from exporter.passes.quantize.plans import DIRECT, PORTABLE, UNSIGNED, Plan, choose_variants, find_activations
 from exporter.passes.quantize.ranges import MIN_MAX, measure_ranges
-from exporter.passes.shapes import infer_shapes
 from exporter.timing import RoundOptions, interleave
 
 SMALLEST_MS = 0.05

@@ -149,7 +149,7 @@ def _readers(folder: Path) -> tuple[Target, ...]:
 def _texts(folder: Path) -> tuple[Target, ...]:
     from exporter.artifacts.manifest import Manifest
     from exporter.openvino_ir import read_ir
-    from exporter.passes.record import DecisionRecord
+    from exporter.passes.decisions import DecisionRecord
     from models.checkpoints.key_map import parse_key_map, suggest_key_map
     from models.class_names.reading import read_names
     from models.preprocessing.files import read_profile
@@ -186,7 +186,7 @@ def _texts(folder: Path) -> tuple[Target, ...]:
     return (
         Target("manifest", manifest, ("exporter/artifacts/manifest_fields.py", "exporter/artifacts/manifest_v1.py"), 2),
         Target("openvino-ir", from_path("fuzz.xml", ir), ("exporter/openvino_ir.py",), 2),
-        Target("decisions", lambda data: DecisionRecord.from_json(data, "f"), ("exporter/passes/record.py",), 0.5),
+        Target("decisions", lambda data: DecisionRecord.from_json(data, "f"), ("exporter/passes/decisions.py",), 0.5),
         Target("key-map", key_map, ("models/checkpoints/key_map.py",)),
         Target("class-names", from_path("fuzz.txt", read_names), ("models/class_names/reading.py",)),
         Target("profile-json", from_path("fuzz.json", read_profile), ("models/preprocessing/files.py",), 0.5),

@@ -119,8 +119,8 @@ def _write(
 def _convert(model: ir.Model, step: Float16, target: Target) -> PassesResult:
     """Return a copy of a model in float16, rewritten for a target; the weights that stay are shared."""
     from exporter.passes.base import PassesResult, run_passes
+    from exporter.passes.graph import infer_shapes
     from exporter.passes.pipelines import cuda_passes
-    from exporter.passes.shapes import infer_shapes
 
     converted = model.clone()
     infer_shapes(converted)

@@ -98,9 +98,9 @@ def _choose(graph: NetworkGraph, request: WriteRequest, held_out: HeldOut) -> Qu
     """Choose the form, measure the ranges by every method, and choose one."""
     from exporter.onnx_io.writer import temporary_file
     from exporter.passes.autotune import Measurements, autotune_folder
+    from exporter.passes.graph import infer_shapes
     from exporter.passes.quantize.plans import PORTABLE, fastest_plan, find_activations
     from exporter.passes.quantize.ranges import measure_ranges
-    from exporter.passes.shapes import infer_shapes
 
     assert request.clips is not None
     infer_shapes(graph.model)

@@ -22,8 +22,7 @@ from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.load import cause_line
 from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
-from exporter.passes.graph import display_name, find_nodes, get_opset
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import display_name, find_nodes, get_opset, infer_shapes
 from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
 
@@ -70,7 +69,7 @@ class GraphPass(ir.passes.InPlacePass):
     def rewrite(self, model: ir.Model) -> bool:
         """Rewrite `model` in place, fill `decisions`, and return whether anything changed.
 
-        Shapes are inferred before it runs (`exporter.passes.shapes`).
+        Shapes are inferred before it runs (`exporter.passes.graph`).
         """
 
     def decide(self, node: ir.Node, action: str, reason: str, error: float | None = None) -> None:

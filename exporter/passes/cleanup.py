@@ -22,8 +22,7 @@ from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import explicit_ceil_pools
 from exporter.passes.base import GraphPass
 from exporter.passes.builder import is_made_by_pass
-from exporter.passes.graph import constant, find_nodes
-from exporter.passes.shapes import preserve_signature
+from exporter.passes.graph import constant, find_nodes, preserve_signature
 
 MAX_FOLDED_BYTES = 4096
 """Largest constant that folding reads or writes: it is for shape arithmetic, and must not make the file larger."""

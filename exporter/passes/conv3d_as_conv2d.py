@@ -28,8 +28,7 @@ from exporter.passes.base import PASSES_OPSET, Decision, NodePass
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv2d_emit import replace_by_conv2d
 from exporter.passes.conv_pattern import MAX_FRAMES, ConvMatch, match_conv2d
-from exporter.passes.graph import display_name, find_nodes, get_opset
-from exporter.passes.shapes import get_shape
+from exporter.passes.graph import display_name, find_nodes, get_opset, get_shape
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from exporter.passes.winograd.cost import BLOCKED, FLOPS, VECTOR, VOLUMES, fill_vectors, milliseconds
 from models.progress import Progress, no_progress

@@ -7,9 +7,8 @@ import onnx_ir as ir
 
 from exporter.passes.builder import MATRIX_PREFIXES
 from exporter.passes.cancel_transposes import FRAMES, LAST, permuted
-from exporter.passes.graph import constant, following_relu_and_pool, single_consumer
+from exporter.passes.graph import constant, following_relu_and_pool, get_shape, single_consumer
 from exporter.passes.move_transposes import BINARY, UNARY
-from exporter.passes.shapes import get_shape
 
 VECTOR = 16
 """Floats of an AVX-512 vector: the direct kernel takes fewer channels than that."""

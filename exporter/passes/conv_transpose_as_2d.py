@@ -17,8 +17,7 @@ from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FRAMES
 from exporter.passes.conv_pattern import AXES, Window, read_window
-from exporter.passes.graph import constant, display_name, read_array
-from exporter.passes.shapes import get_shape
+from exporter.passes.graph import constant, display_name, get_shape, read_array
 
 CONV2D = "conv2d"
 MIN_POSITIONS = 128

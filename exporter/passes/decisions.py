@@ -1,10 +1,19 @@
-"""What passes decided: a row for each node that a pass considered, and a line for each reason why nodes stayed."""
+"""What passes decided: a row for each node that a pass considered, and a line for each reason why nodes stayed.
+
+What `optimize` decided by measuring is recorded inside the file, and a later run decides the same by the record: the
+same model, options, record and versions give the same bytes.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from exporter.errors import ArtifactError
+from exporter.types import OptimizeOptions
 
 UNCHANGED, UNDONE = "left", "undone"
 """Actions: of a node that stays as it is, and of a pass that failed."""
@@ -16,6 +25,11 @@ FIX_SIZES = "fix the model's sizes with --shape"
 """The remedy where a free size is in the way."""
 DETAILS = re.compile(r": \(.*\)$|\d+(\.\d+)? ms")
 """What differs between nodes with the same reason: a shape, a time."""
+RECORD_KEY = "c3d_export.decisions"
+"""The record's key in the metadata of a model without a manifest."""
+RECORD_OPTION = "recorded_decisions"
+"""Its key among a manifest's options, and in `optimize --json`."""
+RECORD_VERSION = 1
 
 
 class Refusal(str):
@@ -119,3 +133,49 @@ def summarise_unchanged(decisions: Sequence[Decision]) -> tuple[UnchangedReason,
 def _reason(row: Decision) -> str:
     """Return a decision's reason, with the time of the node as it is where its variants were measured."""
     return row.reason if row.measured_ms is None else f"{row.reason}; as it is {row.measured_ms:.3g} ms"
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """The decisions of one run that depend on the machine, or on which candidates passed.
+
+    Attributes:
+        rewritten: the rewritten model was kept; otherwise it was not faster, and the original was kept.
+        max_tile: the largest Winograd tile that passed parity; 1 where none did.
+        autotune: variants were chosen by their measured times.
+        raise_opset: an old opset was converted.
+        times: {hash of the variants of a node: {variant: milliseconds}}.
+        version: of this record's format.
+        structure: `onnx_io.structure.structure_digest` of the model; empty in records that do not state it.
+    """
+
+    rewritten: bool
+    max_tile: int
+    autotune: bool
+    raise_opset: bool
+    times: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    version: int = RECORD_VERSION
+    structure: str = ""
+
+    def apply(self, options: OptimizeOptions) -> OptimizeOptions:
+        """Return the user's options with what the record decides."""
+        return replace(options, max_tile=self.max_tile, autotune=self.autotune)
+
+    def to_json(self) -> str:
+        """Return the record in one line of JSON, keys sorted."""
+        return msgspec.json.encode(self, order="sorted").decode()
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str) -> DecisionRecord:
+        """Parse a record.
+
+        Raises:
+            ArtifactError: not a record of this version.
+        """
+        try:
+            record = msgspec.json.decode(text, type=DecisionRecord)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ArtifactError(f"{where}: not the decisions of optimize: {error}") from error
+        if record.version != RECORD_VERSION:
+            raise ArtifactError(f"{where}: decisions of version {record.version}; this release reads {RECORD_VERSION}")
+        return record

@@ -19,13 +19,13 @@ from exporter.passes.cancel_transposes import FIRST, FRAMES, IMAGE_FIRST, cancel
 from exporter.passes.graph import (
     add_initializer,
     constant,
+    get_shape,
     read_array,
     remove_unused_initializers,
     single_consumer,
     used_names,
 )
 from exporter.passes.names import unused_name
-from exporter.passes.shapes import get_shape
 
 UNARY = ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Clip")
 BINARY = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu")

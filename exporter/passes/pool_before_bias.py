@@ -11,9 +11,8 @@ import onnx_ir as ir
 
 from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.builder import Builder
-from exporter.passes.graph import display_name, following_relu_and_pool
+from exporter.passes.graph import display_name, following_relu_and_pool, get_shape
 from exporter.passes.names import UNBIASED
-from exporter.passes.shapes import get_shape
 
 MOVED = "moved"
 

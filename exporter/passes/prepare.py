@@ -14,8 +14,7 @@ from exporter.errors import UsageError
 from exporter.onnx_io.opset import min_ir_version, raise_opset
 from exporter.passes.base import PASSES_OPSET, GraphPass
 from exporter.passes.decisions import RAISE_OPSET, UNCHANGED, Decision
-from exporter.passes.graph import find_nodes, get_opset
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import find_nodes, get_opset, infer_shapes
 
 PLAIN_INITIALIZERS_IR = 4
 """The first ONNX IR version that can hold an initialiser that is not an input too."""

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.graph import constant, read_array
-from exporter.passes.shapes import get_shape, infer_shapes
+from exporter.passes.graph import constant, get_shape, infer_shapes, read_array
 
 INPUT_NAME, OUTPUT = "x", "y"
 

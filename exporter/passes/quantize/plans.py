@@ -25,12 +25,11 @@ from exporter.passes.cancel_transposes import CancelTransposes
 from exporter.passes.cleanup import RemoveDeadCode
 from exporter.passes.conv_pattern import ConvMatch, match_volumes
 from exporter.passes.decisions import UNDONE
-from exporter.passes.graph import add_initializer, display_name, find_nodes
+from exporter.passes.graph import add_initializer, display_name, find_nodes, get_shape, infer_shapes
 from exporter.passes.quantize.channels_last import ChannelsLastInt8
 from exporter.passes.quantize.conv_variant import CONTRIB, CONV_VARIANTS, ConvNumbers, ConvVariant, emit
 from exporter.passes.quantize.layers import find_layers
 from exporter.passes.quantize.qdq import Activations, QuantizeDequantize, Scheme
-from exporter.passes.shapes import get_shape, infer_shapes
 from models.progress import Progress, no_progress
 
 Ranges = Mapping[str, tuple[float, float]]

@@ -13,8 +13,7 @@ from exporter.onnx_io.attributes import read_attributes
 from exporter.onnx_io.windows import explicit_pads
 from exporter.passes.conv_pattern import AXES, ConvMatch, Window, make_window, match_followers, read_window
 from exporter.passes.decisions import FIX_SIZES, Refusal
-from exporter.passes.graph import constant
-from exporter.passes.shapes import get_shape
+from exporter.passes.graph import constant, get_shape
 from exporter.passes.winograd.cook_toom import TAPS
 
 KERNELS = ((TAPS,) * 3, (1, TAPS, TAPS), (TAPS,) * 2)

@@ -22,7 +22,7 @@ from exporter.formats import load_artifact, record_tensors
 from exporter.load_checks import LoadChecks
 from exporter.onnx_io.load import load_without_weights
 from exporter.output_targets import check_output_folder, check_space
-from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
+from exporter.passes.decisions import RECORD_KEY, RECORD_OPTION, DecisionRecord
 from exporter.requests import OptimizeRequest
 from exporter.signing import SigningKey
 from exporter.storage import translate_os_errors

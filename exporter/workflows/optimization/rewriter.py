@@ -17,8 +17,7 @@ from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats.onnx import PASSES_KEY
 from exporter.onnx_io.structure import structure_digest
-from exporter.passes.decisions import UNDONE
-from exporter.passes.record import RECORD_KEY, RECORD_OPTION, DecisionRecord
+from exporter.passes.decisions import RECORD_KEY, RECORD_OPTION, UNDONE, DecisionRecord
 from exporter.requests import OptimizeRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from exporter.cpu_load import is_busy
 from exporter.formats import load_artifact
-from exporter.passes.decisions import RAISE_OPSET
-from exporter.passes.record import DecisionRecord
+from exporter.passes.decisions import RAISE_OPSET, DecisionRecord
 from exporter.passes.tiles import ACCURATE_TILE, NO_TILE, has_tiles
 from exporter.requests import OptimizeRequest
 from exporter.results import ParityReport

@@ -14,8 +14,8 @@ from exporter.onnx_io.ceil_pools import has_ceil_pools, with_explicit_ceil_pools
 from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.inference import infer_shapes as infer_message
 from exporter.passes.base import run_passes
+from exporter.passes.graph import get_shape, infer_shapes
 from exporter.passes.pipelines import portable_passes
-from exporter.passes.shapes import get_shape, infer_shapes
 
 DROPPED = {"kernel_shape": [1], "strides": [3], "ceil_mode": 1}
 """Of 5 positions, onnx counts a third window that begins at the seventh."""

@@ -7,7 +7,7 @@ from helpers.graphs import graph, node
 from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 
 from exporter.onnx_io.onnx_passes import run_onnx_pass
-from exporter.passes.shapes import get_shape
+from exporter.passes.graph import get_shape
 
 
 def model_with(count: int, operator: str = "Add") -> ir.Model:

@@ -10,10 +10,9 @@ from helpers.graphs import check_pass, graph, node, normal, positive, run_float6
 
 from exporter.passes.base import PASSES_OPSET, Decision, GraphPass, NodePass, manifest_options, run_passes
 from exporter.passes.builder import insert_node
-from exporter.passes.graph import replace_value, used_names
+from exporter.passes.graph import get_shape, infer_shapes, replace_value, used_names
 from exporter.passes.names import unused_name
 from exporter.passes.pipelines import build_passes
-from exporter.passes.shapes import get_shape, infer_shapes
 from exporter.types import OptimizeOptions
 
 IN, OUT = {"x": ("n", 4, 6)}, {"y": ("n", 24)}

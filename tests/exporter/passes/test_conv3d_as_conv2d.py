@@ -13,9 +13,8 @@ from exporter.passes.base import run_passes
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv3d_as_conv2d import CONV2D, DIRECT, Conv3dAsConv2d, conv2d_ms, direct_ms, measure
 from exporter.passes.conv_pattern import ConvMatch, match_conv2d
-from exporter.passes.graph import find_nodes
+from exporter.passes.graph import find_nodes, infer_shapes
 from exporter.passes.pipelines import build_passes
-from exporter.passes.shapes import infer_shapes
 from exporter.passes.winograd.rewrite import Winograd
 from exporter.timing import RoundOptions
 from exporter.types import OptimizeOptions

@@ -10,8 +10,8 @@ from helpers.graphs import graph, node, normal, run_onnxruntime
 
 from exporter.errors import UsageError
 from exporter.passes.base import run_passes
+from exporter.passes.graph import get_shape
 from exporter.passes.prepare import ConstantInitializers, FixSizes, RaiseOpset
-from exporter.passes.shapes import get_shape
 
 IN: Any = {"x": ("n", 2, "t", None)}
 OUT: Any = {"y": ("n", 2, "t", "w")}

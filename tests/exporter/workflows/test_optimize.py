@@ -14,7 +14,7 @@ from exporter.formats import load_artifact
 from exporter.formats.onnx import PASSES_KEY
 from exporter.passes import pipelines
 from exporter.passes.base import GraphPass
-from exporter.passes.record import RECORD_KEY
+from exporter.passes.decisions import RECORD_KEY
 from exporter.types import OptimizeOptions
 from exporter.workflows.optimization.files import read_decisions
 from exporter.workflows.optimize import OptimizationMismatchError, optimize

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import Float64Graph
 from exporter.passes.base import GraphPass
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import infer_shapes
 
 Shape = Sequence[int | str] | None
 Arrays = Mapping[str, NDArray[Any]]

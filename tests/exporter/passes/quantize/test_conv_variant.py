@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from exporter.passes.builder import Builder
 from exporter.passes.conv_pattern import ConvMatch, match_volumes
-from exporter.passes.graph import add_initializer, find_nodes
+from exporter.passes.graph import add_initializer, find_nodes, infer_shapes
 from exporter.passes.quantize.conv_variant import (
     CONTRIB,
     CONV_VARIANTS,
@@ -21,7 +21,6 @@ from exporter.passes.quantize.conv_variant import (
     ConvVariant,
     emit,
 )
-from exporter.passes.shapes import infer_shapes
 
 SIZE = (5, 6, 7)
 SCALES = {"x": 0.02, "y": 0.5}

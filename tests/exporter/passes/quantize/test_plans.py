@@ -15,10 +15,10 @@ from exporter.engines.onnx_reference import Float64Graph
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.onnx_io.writer import temporary_file
 from exporter.passes import autotune
+from exporter.passes.graph import infer_shapes
 from exporter.passes.quantize.conv_variant import CONTRIB, CONV_VARIANTS, ConvVariant
 from exporter.passes.quantize.plans import PORTABLE, UNSIGNED, Plan, fastest_plan, find_activations
 from exporter.passes.quantize.ranges import MIN_MAX, measure_ranges
-from exporter.passes.shapes import infer_shapes
 
 CLIP = (3, 4, 8, 8)
 CONV: dict[str, Any] = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}

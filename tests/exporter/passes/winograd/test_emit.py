@@ -16,8 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.graph import find_nodes
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import find_nodes, infer_shapes
 from exporter.passes.winograd import tiling
 from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv

@@ -16,8 +16,7 @@ from torch.nn import functional
 from exporter.engines.openvino import import_openvino
 from exporter.openvino_ir import compile_options
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.graph import find_nodes
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import find_nodes, infer_shapes
 from exporter.passes.winograd import tiling
 from exporter.passes.winograd.pattern import match_conv
 from exporter.passes.winograd.replace import replace_conv

@@ -5,8 +5,7 @@ import pytest
 from helpers.graphs import graph, node, normal
 
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.graph import find_nodes
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import find_nodes, infer_shapes
 from exporter.passes.winograd.pattern import match_conv
 from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.tile_shape import TileShape

@@ -12,8 +12,7 @@ from exporter.passes.autotune import Measurements
 from exporter.passes.base import Decision, run_passes
 from exporter.passes.compress_weights import CompressWeights
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.graph import find_nodes
-from exporter.passes.shapes import infer_shapes
+from exporter.passes.graph import find_nodes, infer_shapes
 from exporter.passes.winograd.cost import direct_ms, predict_ms
 from exporter.passes.winograd.measure import make_candidate, measure_tile_shapes
 from exporter.passes.winograd.pattern import match_conv
