@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from exporter.artifacts.export_again import export_again_command
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import UsageError, join_limited
 from exporter.inference.types import InferenceOptions
@@ -77,9 +78,13 @@ def _how_to_return(
     possible = [output.name for output in _network_outputs(artifact)]
     if possible and not {*missing} <= {*possible}:
         return f"Its network can return {join_limited(possible)}"
-    outputs = ",".join(dict.fromkeys((*returned, *names)))
-    command = f"c3d-export --format {artifact.format} --weights CHECKPOINT --outputs {outputs}"
-    return f"Other outputs need another export: {command}"
+    outputs = tuple(dict.fromkeys((*returned, *names)))
+    command = export_again_command(artifact, outputs)
+    if command is None:
+        return f"Other outputs need another export of the network, with outputs={outputs!r}"
+    calibrated = artifact.manifest.precision != "fp32" and not artifact.manifest.verified_on_packaged_clip
+    videos = "; --calibrate with the videos of before goes with it" if calibrated else ""
+    return f"Other outputs need another export{videos}: {command}"
 
 
 def class_outputs(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:

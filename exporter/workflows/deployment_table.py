@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from exporter.artifacts.export_command import export_command
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import CALIBRATION, WEIGHT_DTYPE
 from exporter.artifacts.rebuilding import rebuild_network
+from exporter.artifacts.recorded_options import find_build_options
 from exporter.bench.deployment.choice import describe_rule, find_exact, mark_pareto, recommend
 from exporter.bench.deployment.measuring import Measured, measure
 from exporter.bench.deployment.types import (
@@ -33,8 +35,6 @@ from exporter.workflows.bench import METHOD as BENCH_METHOD
 from exporter.workflows.bench import check_request as check_measuring
 from exporter.workflows.calibration import make_calibration
 from exporter.workflows.export_checks import check_opset, check_precision
-from exporter.workflows.export_command import export_command
-from exporter.workflows.recorded_options import find_build_options
 from exporter.workflows.variant_exports import (
     command_request,
     comparison_key,

@@ -147,9 +147,8 @@ def test_the_other_formats_return_the_features_that_onnx_returns(
         for name, model in (("found", artifact), ("expected", small_video_model.onnx))
     )
     assert_equal(read(found, "a"), read(expected, "a").astype(np.float64))
-    with pytest.raises(
-        UsageError, match=f"{artifact.name} does not return fc7.*--format {kind} .*--outputs logits,fc6,fc7"
-    ):
+    advice = rf'{artifact.name} does not return fc7.*\("{kind}",\).*outputs=\("logits", "fc6", "fc7"\)'
+    with pytest.raises(UsageError, match=advice):
         write_features(request(artifact, short_videos[0], layers=("fc7",)), FeatureFiles(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -159,7 +158,7 @@ def test_a_layer_that_the_artifact_lacks(
     kind: str, small_video_model: SmallVideoModel, short_videos: tuple[Path, Path], tmp_path: Path
 ) -> None:
     model: Path = getattr(small_video_model, kind)
-    advice = f"does not return fc7; it returns logits, fc6.*--format {kind} .*--outputs logits,fc6,fc7"
+    advice = rf'does not return fc7; it returns logits, fc6.*\("{kind}",\).*outputs=\("logits", "fc6", "fc7"\)'
     with pytest.raises(UsageError, match=advice):
         write_features(request(model, *short_videos, layers=("fc7",)), FeatureFiles(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

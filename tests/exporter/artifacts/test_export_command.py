@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import exporter.workflows.export
+from exporter.artifacts.export_command import export_command
 from exporter.cli.main import cli
 from exporter.requests import ExportRequest
 from exporter.types import CalibrationOptions, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import ExportResult
-from exporter.workflows.export_command import export_command
 from models.built_model import BuiltModel
 from models.options import BuildOptions, WeightSelection
 

@@ -14,11 +14,11 @@ from helpers.exported import NARROW
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import rebuild_network
+from exporter.artifacts.recorded_options import find_build_options
 from exporter.errors import UsageError
 from exporter.formats import load_artifact
 from exporter.requests import ExportRequest
 from exporter.workflows.export import export
-from exporter.workflows.recorded_options import find_build_options
 from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions, WeightSelection
