@@ -1,6 +1,6 @@
 """Walks over ONNX graphs together with the graphs inside them: the branches of If, the bodies of Loop and Scan."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import onnx
 
@@ -47,13 +47,29 @@ def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return found
 
 
-def values_before(graph: onnx.GraphProto, value: str) -> set[str]:
-    """Return a value of a graph and all whose numbers it may depend on; a Shape depends on no numbers."""
-    names = {value}
-    for node in reversed(graph.node):
-        if node.op_type not in SHAPE_OPERATORS and not names.isdisjoint(filter(None, node.output)):
-            names |= {*node.input, *captured_values(node)}
-    return names
+def inputs_before(graph: onnx.GraphProto, inputs: Collection[str]) -> Callable[[str], frozenset[str]]:
+    """Return a function from a value of a graph to the inputs whose numbers it may depend on.
+
+    A Shape depends on no numbers. The graph is read once, whatever the number of values that are asked for.
+
+    Args:
+        graph: its nodes are in the order that ONNX demands, each after those that it depends on.
+        inputs: names of values that are inputs.
+    """
+    bits = {name: 1 << number for number, name in enumerate(inputs)}
+    before = dict(bits)
+    for node in graph.node:
+        if node.op_type not in SHAPE_OPERATORS:
+            found = 0
+            for name in (*node.input, *captured_values(node)):
+                found |= before.get(name, 0)
+            before |= dict.fromkeys(filter(None, node.output), found)
+
+    def find(value: str) -> frozenset[str]:
+        found = before.get(value, 0)
+        return frozenset(name for name, bit in bits.items() if found & bit)
+
+    return find
 
 
 def last_uses(graph: onnx.GraphProto) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from exporter.results import Comparison
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BatchComparison = tuple[InputBatch, Comparison]
+
 MAX_BASELINE_ERROR = 0.01
 """Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), passing proves
 little, unless the artifact itself is as near to float64 as the least budget asks."""
@@ -27,7 +29,7 @@ MAX_NEAR_TIES = 0.5
 
 
 def check_evidence(
-    rows: Sequence[tuple[InputBatch, Comparison]], golden: GoldenOutputs, tolerance: Tolerance
+    rows: Sequence[BatchComparison], golden: GoldenOutputs, tolerance: Tolerance
 ) -> tuple[list[str], list[str]]:
     """Return what a reader must know about how much was proved, and the reasons why some output fails.
 
@@ -39,9 +41,12 @@ def check_evidence(
     Returns:
         (notes, failures).
     """
-    outputs = list(dict.fromkeys(row.output for _, row in rows))
-    batches = [batch for batch, _ in rows]
-    constant = [name for name in outputs if _is_constant(name, batches, golden) or _is_undrawn(name, golden)]
+    outputs: dict[str, list[BatchComparison]] = {}
+    for batch, row in rows:
+        outputs.setdefault(row.output, []).append((batch, row))
+    batches = list(dict.fromkeys(batch for batch, _ in rows))
+    regular = [row for row in {row for batch in batches for row in batch.rows} if golden.inputs.regular((row,))]
+    constant = [name for name in outputs if _is_constant(name, regular, golden) or _is_undrawn(name, golden)]
     notes = [
         f"{output} does not depend on the input: passing proves only that it is this constant"
         for output in constant
@@ -53,7 +58,7 @@ def check_evidence(
         for output in outputs
         if golden.inputs.emptied and not any(golden.float64(output, batch.rows).size for batch in batches)
     ]
-    notes += _discrete_notes(outputs, rows, golden, tolerance)
+    notes += _discrete_notes(outputs, golden, tolerance)
     if not isinstance(tolerance, Float32RelativeTolerance):
         return notes, failures
     for weak, reason in (
@@ -65,19 +70,15 @@ def check_evidence(
     ):
         names = join_limited(tuple(dict.fromkeys(row.input for _, row in rows if weak(row))), 4)
         notes += [f"{reason} on {names}; passing there proves little"] if names else []
-    return notes, [*failures, *_unproved(outputs, constant, rows, golden)]
+    return notes, [*failures, *_unproved(outputs, constant, golden)]
 
 
 def _unproved(
-    outputs: Sequence[str],
-    constant: Sequence[str],
-    rows: Sequence[tuple[InputBatch, Comparison]],
-    golden: GoldenOutputs,
+    outputs: Mapping[str, Sequence[BatchComparison]], constant: Sequence[str], golden: GoldenOutputs
 ) -> list[str]:
     """Return a failure for each output on which no varied input gives a meaningful comparison."""
     failures: list[str] = []
-    for output in outputs:
-        own = [(batch, row) for batch, row in rows if row.output == output]
+    for output, own in outputs.items():
         meaningful = [batch for batch, row in own if not _is_weak(row)]
         finite = [batch for batch, _ in own if _has_numbers(output, batch, golden)]
         if not meaningful or (finite and not {*finite} & {*meaningful}):
@@ -128,9 +129,8 @@ def _has_numbers(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
     return is_discrete(values) or not values.size or bool(np.isfinite(values).any())
 
 
-def _is_constant(output: str, batches: Sequence[InputBatch], golden: GoldenOutputs) -> bool:
-    """Return whether the reference is the same on every regular input, of which there are several, and not only NaN."""
-    rows = dict.fromkeys(row for batch in batches for row in batch.rows if golden.inputs.regular((row,)))
+def _is_constant(output: str, rows: Sequence[int], golden: GoldenOutputs) -> bool:
+    """Return whether the reference is the same on all rows, of which several are varied, and not only NaN."""
     if sum(golden.inputs.names[row] not in CONSTANT for row in rows) < 2:
         return False
     first, *others = (golden.float64(output, (row,)) for row in rows)
@@ -158,16 +158,16 @@ def _is_undrawn(output: str, golden: GoldenOutputs) -> bool:
 
 
 def _discrete_notes(
-    outputs: Sequence[str], rows: Sequence[tuple[InputBatch, Comparison]], golden: GoldenOutputs, tolerance: Tolerance
+    outputs: Mapping[str, Sequence[BatchComparison]], golden: GoldenOutputs, tolerance: Tolerance
 ) -> list[str]:
     """Return a note about discrete outputs that are not followed to float values, where elements were in question."""
-    discrete = [output for output in outputs if any(row.equal is not None for _, row in rows if row.output == output)]
+    discrete = [output for output, own in outputs.items() if any(row.equal is not None for _, row in own)]
     graph = golden.source.decisions
     unfollowed = [output for output in discrete if graph is None or not graph.trace(output).decides]
     differing = [
         output
         for output in unfollowed
-        if any(row.output == output and row.max_error + row.float32_max_error > 0 for _, row in rows)
+        if any(row.max_error + row.float32_max_error > 0 for _, row in outputs[output])
     ]
     if not differing or tolerance.min_top1 is not None:
         return []

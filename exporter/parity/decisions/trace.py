@@ -16,7 +16,7 @@ from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.element_types import infer_element_types
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.subgraphs import values_before
+from exporter.onnx_io.subgraphs import inputs_before
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
 
@@ -93,7 +93,11 @@ class DecisionGraph:
         Raises:
             ArtifactError: the file cannot be read.
         """
-        return self.inputs & values_before(self._model.graph, value)
+        return self._inputs_before(value)
+
+    @cached_property
+    def _inputs_before(self) -> Callable[[str], frozenset[str]]:
+        return inputs_before(self._model.graph, self.inputs)
 
     def is_printed(self, value: str) -> bool:
         """Return whether a value holds floating-point numbers that a Cast made into text.
