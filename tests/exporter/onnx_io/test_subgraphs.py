@@ -22,7 +22,7 @@ def test_a_value_depends_on_the_inputs_before_it_and_a_shape_on_none(value: str,
         node("Expand", "c s", "z"),
     ]
     outputs = {"y": (2,), "z": None}
-    model = graph(nodes, {name: (2,) for name in "abc"}, outputs, {})
+    model = graph(nodes, dict.fromkeys("abc", (2,)), outputs, {})
     assert inputs_before(model.graph, {"a", "b", "c"})(value) == expected
 
 
