@@ -165,9 +165,7 @@ def _discrete_notes(
     graph = golden.source.decisions
     unfollowed = [output for output in discrete if graph is None or not graph.trace(output).decides]
     differing = [
-        output
-        for output in unfollowed
-        if any(row.max_error + row.float32_max_error > 0 for _, row in outputs[output])
+        output for output in unfollowed if any(row.max_error + row.float32_max_error > 0 for _, row in outputs[output])
     ]
     if not differing or tolerance.min_top1 is not None:
         return []

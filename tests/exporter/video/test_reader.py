@@ -178,7 +178,7 @@ def test_decoded_frames_are_freed_at_once(tmp_path: Path) -> None:
     done = python(FREED, path, cwd=tmp_path)
     number, grown = map(int, done.stdout.split())
     assert number == 55
-    assert grown < 10 * frames[0].nbytes
+    assert grown < 25 * frames[0].nbytes  # 55 if they were kept; how many are decoded ahead depends on the load
 
 
 def test_clips_outlive_the_video_and_other_threads_may_take_them(lossless: tuple[Path, Frames]) -> None:
