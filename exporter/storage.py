@@ -98,6 +98,8 @@ def _translate_listing(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise BadInputError(f"cannot access {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL character
+        raise BadInputError(f"cannot access {path}: {error}") from error
 
 
 def _check_location(location: Location, local: Callable[[Path], bool], remote: Callable[[str], bool]) -> bool:
@@ -157,9 +159,12 @@ def list_files(folder: Location) -> list[str]:
 
 
 def is_pattern(location: Location) -> bool:
-    """Return whether a location has wildcards of `glob`, and is not itself the path of a file or folder."""
+    """Return whether a location has wildcards of `glob`, and is not itself the path of a file or folder.
+
+    Raises: as `exists` does.
+    """
     path = local_path(location)
-    return any(sign in str(location) for sign in "*[") and not (path is not None and path.exists())
+    return any(sign in str(location) for sign in "*[") and not (path is not None and exists(path))
 
 
 def glob(pattern: Location) -> list[str]:
@@ -171,7 +176,8 @@ def glob(pattern: Location) -> list[str]:
     """
     path = local_path(pattern)
     if path is not None:
-        return sorted(local_glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
+        with _translate_listing(path):
+            return sorted(local_glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
     from exporter.remote.files import glob_urls
 
     return glob_urls(str(pattern))

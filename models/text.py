@@ -20,6 +20,8 @@ _MARKED = re.compile(r"[^\x00-\u02ff]")
 """A text without such a character has no combining marks and nothing ignorable."""
 _UNIT = re.compile(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|.", re.DOTALL)
 """What is not cut in half: an escape, or a character."""
+_SHORTENED = re.compile(r"…\((?:more than )?(\d{1,3}(?:,\d{3}){1,5}) characters\)…", re.ASCII)
+"""What `shorten` puts in place of the middle of a text."""
 _ESCAPE = 10
 """Characters of the longest escape."""
 
@@ -58,7 +60,11 @@ def shorten(text: str, most: int) -> str:
     """
     if len(text) <= most and len(shown := visible(text)) <= most:
         return shown
-    middle = f"…({len(text):,} characters)…"
+    earlier = [int(found[1].replace(",", "")) for found in _SHORTENED.finditer(text)]
+    if max(earlier, default=0) > len(text):  # a part of it was shortened before
+        middle = f"…(more than {max(earlier):,} characters)…"
+    else:
+        middle = f"…({len(text):,} characters)…"
     room = most - len(middle)
     at_end = room // 3
     # a character is shown as one or more, so that a slice of as many is enough; the rest of an escape that a slice

@@ -80,7 +80,7 @@ class FileFrames:
     def __init__(self, source: Source, summary: VideoSummary) -> None:
         self._source, self._summary = source, summary
         # cameras, pipes and addresses may be waited for
-        self._max_seconds = None if Path(source.url).is_file() else math.inf
+        self._max_seconds = None if _is_file(source.url) else math.inf
         self._stack = ExitStack()
         try:
             with self._call():
@@ -253,6 +253,13 @@ class FileFrames:
         codec.options = {"max_pixels": str(MAX_PIXELS)}
         codec.thread_type = "FRAME" if stream.codec.intra_only else "NONE"
         codec.thread_count = MAX_THREADS if stream.codec.intra_only else 1
+
+
+def _is_file(url: str) -> bool:
+    try:
+        return Path(url).is_file()
+    except OSError:  # it is reported when it is opened
+        return False
 
 
 def _refuse_other_files(name: str, url: str, *_: Any) -> NoReturn:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from exporter.errors import VideoError
+from exporter.errors import C3DExportError, OutOfMemoryError, VideoError
 from exporter.storage import (
     Location,
     display,
@@ -35,6 +36,9 @@ CAMERA = re.compile(r"camera:(\d{1,4})")
 PATTERN = re.compile(r"%(0\d{1,2})?d")
 """FFmpeg's number in the name of an image: `%05d` has at least five digits, `%d` has any number of them."""
 
+Refuse = Callable[[str, C3DExportError], None]
+"""Called with a name that stands for no video, or `LIST, line N` of a list, and the reason."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,7 +57,7 @@ class Source:
     images: tuple[str, ...] = ()
 
 
-def expand_sources(named: Sequence[Location]) -> list[Source]:
+def expand_sources(named: Sequence[Location], refuse: Refuse | None = None) -> list[Source]:
     """Return the videos that paths or URLs name, in order.
 
     A folder of images is one video, its frames in natural order (`2.jpg` before `10.jpg`). Any other folder stands for
@@ -61,69 +65,119 @@ def expand_sources(named: Sequence[Location]) -> list[Source]:
     numbered without a gap, as in FFmpeg; `clips/*.mp4` every file that matches; `camera:0` a camera. A file is only
     looked at when it is opened.
 
+    Args:
+        named: the paths and URLs.
+        refuse: called for each name, and each line of a list, that stands for no videos, which is then left out; the
+            errors below are then raised for too many videos only.
+
     Raises:
         VideoError: one of them names no videos, or all of them more than `MAX_SOURCES`.
+        BadInputError: a folder or server cannot be accessed.
+        UsageError: no such protocol of a URL.
         UnavailableError: the library of a URL's protocol is not installed.
     """
     sources: list[Source] = []
-    for name in named:
-        for source in _expand(str(name)):
+    for name in map(str, named):
+        for source in _expand(name, refuse):
             sources.append(source)
             if len(sources) > MAX_SOURCES:
                 raise VideoError(f"{source.name}: more than {MAX_SOURCES:,} videos; name fewer at once")
     return sources
 
 
-def _expand(name: str, listed: bool = False) -> Iterator[Source]:
+def _expand(name: str, refuse: Refuse | None) -> Iterator[Source]:
+    listed = not CAMERA.fullmatch(name) and file_name(name).endswith(LIST_SUFFIX)
+    try:
+        if listed and not is_folder(name):
+            yield from _listed(name, refuse)
+        else:
+            yield from _find(name)
+    except OutOfMemoryError:
+        raise
+    except C3DExportError as error:
+        if refuse is None:
+            raise
+        refuse(name, error)
+
+
+def _find(name: str) -> list[Source]:
+    """Return the videos of a name that is not of a list."""
     if CAMERA.fullmatch(name):
-        yield Source(name, name, "camera")
-    elif is_folder(name):
-        yield from _folder(name)
-    elif file_name(name).endswith(LIST_SUFFIX) and not listed:
-        yield from _listed(name)
-    elif not is_url(name) and PATTERN.search(Path(name).name) and not exists(name):
-        yield _numbered(Path(name))
-    elif is_pattern(name):
+        return [Source(name, name, "camera")]
+    if is_folder(name):
+        return _folder(name)
+    if not is_url(name) and PATTERN.search(Path(name).name) and not exists(name):
+        return [_numbered(Path(name))]
+    if is_pattern(name):
         found = natural_order(glob(name))
         if not found:
             raise VideoError(f"{display(name)}: no file matches the pattern")
-        yield from map(_file, found)
-    else:
-        yield _file(name)
+        return list(map(_file, found))
+    return [_file(name)]
 
 
 def _file(url: str) -> Source:
     return Source(url, display(url))
 
 
-def _folder(folder: str) -> Iterator[Source]:
+def _folder(folder: str) -> list[Source]:
     files = natural_order(list_files(folder))
     videos = [file for file in files if PurePosixPath(file_name(file)).suffix.lower() not in IMAGE_SUFFIXES]
     if not files:
         raise VideoError(f"{display(folder)}: names no videos: the folder holds no files")
     if not videos:
-        yield Source(folder, display(folder), "images", tuple(files))
-    yield from map(_file, videos)
+        return [Source(folder, display(folder), "images", tuple(files))]
+    return list(map(_file, videos))
 
 
-def _listed(name: str) -> Iterator[Source]:
+def _listed(name: str, refuse: Refuse | None) -> Iterator[Source]:
+    folder = name.rpartition("/")[0] if is_url(name) else str(Path(name).parent)
+    for number, line in _read_list(name):
+        try:
+            if isinstance(line, bytes):
+                raise VideoError("neither UTF-8 nor without a NUL character")
+            absolute = CAMERA.fullmatch(line) or "://" in line
+            found = _find(line if absolute else join(folder, line))
+        except OutOfMemoryError:
+            raise
+        except C3DExportError as error:
+            place = f"{display(name)}, line {number}"
+            located = type(error)(f"{place}: {error}")
+            if refuse is None:
+                raise located from error
+            refuse(place, located)
+        else:
+            yield from found
+
+
+def _read_list(name: str) -> list[tuple[int, str | bytes]]:
+    """Return the lines of a list that name something, with their numbers from 1; bytes for one that is no text.
+
+    Raises:
+        VideoError: it names nothing, is too large, or most of its lines are no text.
+    """
     with open_input(name, "list of videos", VideoError) as stream:
         content = stream.read(MAX_LIST_BYTES + 1)
     if len(content) > MAX_LIST_BYTES:
         raise VideoError(f"{display(name)}: not a list of videos: more than {MAX_LIST_BYTES:,} bytes")
-    try:
-        lines = [line.strip() for line in content.decode().splitlines()]
-    except UnicodeDecodeError as error:
-        raise VideoError(f"{display(name)}: not a list of videos: {error}") from error
-    names = [line for line in lines if line and not line.startswith("#")]
-    if not names:
+    lines = [
+        (number, _to_text(line.strip())) for number, line in enumerate(content.removeprefix(BOM_UTF8).splitlines(), 1)
+    ]
+    named = [(number, line) for number, line in lines if line and line[:1] not in ("#", b"#")]
+    if not named:
         raise VideoError(f"{display(name)}: names no videos: the list is empty")
-    if len(names) > MAX_SOURCES:  # before each of them is looked for
+    if len(named) > MAX_SOURCES:  # before each of them is looked for
         raise VideoError(f"{display(name)}: more than {MAX_SOURCES:,} videos; name fewer at once")
-    folder = name.rpartition("/")[0] if is_url(name) else str(Path(name).parent)
-    for line in names:
-        absolute = CAMERA.fullmatch(line) or "://" in line
-        yield from _expand(line if absolute else join(folder, line), listed=True)
+    if 2 * sum(isinstance(line, bytes) for _, line in named) > len(named):
+        raise VideoError(f"{display(name)}: not a list of videos: most of its lines are no text in UTF-8")
+    return named
+
+
+def _to_text(line: bytes) -> str | bytes:
+    try:
+        return line if b"\0" in line else line.decode().strip()
+    except UnicodeDecodeError:
+        return line
 
 
 def _numbered(path: Path) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.errors import BadInputError
+from exporter.errors import C3DExportError
 from exporter.inference.clips import plan_sampling
 from exporter.inference.features.types import FeatureRequest
 from exporter.inference.model import VideoModel
@@ -44,20 +44,19 @@ def open_videos(
 
 
 def find_sources(names: Sequence[str | Path]) -> tuple[list[Source], list[VideoFailure]]:
-    """Return the videos, and a failure for each name that is of none.
+    """Return the videos, and a failure for each name, or line of a list, that is of none.
 
     Raises:
-        BadInputError: no name is of a video.
+        C3DExportError: no name is of a video: the first one's error; or there are too many videos.
     """
-    sources: list[Source] = []
     failures: list[VideoFailure] = []
-    first: BadInputError | None = None
-    for name in names:
-        try:
-            sources += expand_sources([name])
-        except BadInputError as error:
-            first = first or error
-            failures.append(VideoFailure(str(name), str(error), error.exit_code))
-    if not sources and first is not None:
-        raise first
+    errors: list[C3DExportError] = []
+
+    def refuse(name: str, error: C3DExportError) -> None:
+        failures.append(VideoFailure(name, str(error), error.exit_code))
+        errors.append(error)
+
+    sources = expand_sources(names, refuse)
+    if not sources and errors:
+        raise errors[0]
     return sources, failures

@@ -150,3 +150,10 @@ def test_what_is_accepted_is_one_visible_word_of_a_path(name: str) -> None:
         assert name == name.strip()
         assert not set(name) & set('/\\<>:"|?*')
         assert len(name.encode()) <= 100
+
+
+def test_a_text_that_holds_a_shortened_one_states_no_smaller_length() -> None:
+    again = shorten(f"a.txt: {shorten('x' * 30_000, 10_000)}", 10_000)
+    assert "…(more than 30,000 characters)…" in again
+    assert "…(more than 30,000 characters)…" in shorten(again, 400)
+    assert len(again) <= 10_000

@@ -74,6 +74,24 @@ def test_predict_lists_each_with_its_reason(video_command: VideoCommand, bad_vid
     assert len((video_command.folder / "scores.csv").read_text().splitlines()) == 1 + 5
 
 
+def test_a_bad_line_of_a_list_fails_alone(video_command: VideoCommand) -> None:
+    good = video_command.videos[0]
+    (video_command.folder / "list.txt").write_text(f"{good}\n{'a' * 30_000}\n*.none\nnosuch://a/b.mp4\n{good}\n")
+    (video_command.folder / "empty").mkdir()
+    for verb, expected in ((video_command.predict, 2), (video_command.features, 1)):  # it takes a file once
+        done = verb("list.txt", "empty", "nosuch://c.mp4", "none/*.mp4", "--json")
+        content = json.loads(done.stdout)
+        assert (done.returncode, content["exit_code"], done.stderr) == (3, 3, "")
+        assert [video["source"] for video in content["videos"]] == [str(good)] * expected
+        names = [f"list.txt, line {number}" for number in (2, 3, 4)]
+        assert [failure["source"] for failure in content["failures"]] == [
+            *names,
+            "empty",
+            "nosuch://c.mp4",
+            "none/*.mp4",
+        ]
+
+
 def test_features_lists_each_with_its_reason(video_command: VideoCommand, bad_videos: dict[str, str]) -> None:
     done = video_command.features(*bad_videos, video_command.videos[0], "--json", "-o", "out")
     content = json.loads(done.stdout)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers.videos import noise, write_video
 
-from exporter.errors import VideoError
+from exporter import storage
+from exporter.errors import BadInputError, C3DExportError, VideoError
 from exporter.video import sources
 from exporter.video.reader import open_video
 from exporter.video.sampling import Sampling
@@ -92,6 +93,51 @@ def test_a_list_that_names_nothing(content: bytes, tmp_path: Path) -> None:
         expand_sources([tmp_path / "list.txt"])
 
 
+def test_a_bad_line_of_a_list_is_refused_alone_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "good.mp4", "last.mp4")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "closed").mkdir()
+    listing = storage.list_files
+
+    def list_files(folder: storage.Location) -> list[str]:
+        if str(folder).endswith("closed"):  # root may list any folder
+            with storage._translate_listing(Path(folder)):  # pyright: ignore[reportPrivateUsage]
+                raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(sources, "list_files", list_files)
+    bad = [
+        b"a" * 300,
+        b"empty",
+        b"none*.mp4",
+        b"nosuch://host/a.mp4",
+        b"a\0.mp4",
+        b"\xff.mp4",
+        b"f%d_%d.jpg",
+        b"closed",
+    ]
+    bad += [b"b" * 300 + b"*.mp4", b"zip://a::b.mp4"]
+    (tmp_path / "list.txt").write_bytes(
+        b"\n".join([b"\xef\xbb\xbf# names", b"good.mp4", *bad, b"*st.mp4", *[b"good.mp4"] * 2])
+    )
+    refused: dict[str, C3DExportError] = {}
+    found = expand_sources([tmp_path / "list.txt", tmp_path / "empty"], refused.__setitem__)
+    assert [Path(source.url).name for source in found] == ["good.mp4", "last.mp4", "good.mp4", "good.mp4"]
+    lines = [f"{tmp_path / 'list.txt'}, line {number}" for number in range(3, 3 + len(bad))]
+    assert [*refused] == [*lines, str(tmp_path / "empty")]
+    assert all(str(refused[line]).startswith(f"{line}: ") for line in lines)
+    assert [error.exit_code for error in refused.values()] == [3, 3, 3, 2, 3, 3, 3, 3, 3, 2, 3]
+    with pytest.raises(BadInputError, match=r"list.txt, line 3: "):  # of those who cannot go on without
+        expand_sources([tmp_path / "list.txt"])
+
+
+def test_a_list_that_is_no_text_is_refused_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.mp4\nb.mp4\n", encoding="utf-16")
+    refused: dict[str, C3DExportError] = {}
+    assert expand_sources([tmp_path / "list.txt"], refused.__setitem__) == []
+    assert [*refused] == [str(tmp_path / "list.txt")]
+
+
 def test_names_that_stand_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, line in (
@@ -119,6 +165,11 @@ def test_the_number_of_videos_and_the_size_of_a_list_are_bounded(
     monkeypatch.setattr(sources, "MAX_LIST_BYTES", 65)
     with pytest.raises(VideoError, match=r"list.txt: not a list of videos: more than 65 bytes"):
         expand_sources([tmp_path / "list.txt"])
+
+
+def test_a_name_that_is_too_long_is_no_video() -> None:
+    with pytest.raises(VideoError, match="File name too long"):
+        open_video("a" * 300)
 
 
 def test_natural_order_is_total() -> None:
