@@ -31,7 +31,7 @@ RESIZING = (*PREPROCESSING, "tests/models/preprocessing/test_module.py")
 HTTP = "tests/models/http"
 TRANSFERS = (f"{HTTP}/test_transfer.py", f"{HTTP}/test_bodies.py", f"{HTTP}/test_client.py")
 REMOTE = "tests/exporter/remote"
-REMOTE_FILES = (f"{REMOTE}/test_http.py", "tests/exporter/test_storage.py")
+REMOTE_FILES = (f"{REMOTE}/test_files.py", f"{REMOTE}/test_http.py", "tests/exporter/test_storage.py")
 PASSES = "tests/exporter/passes"
 CLASS_NAMES = ("tests/models/class_names/test_class_names.py", "tests/models/class_names/test_reading.py")
 

@@ -40,16 +40,18 @@ def translate(url: str, what: str, error: type[BadInputError]) -> Generator[None
     except C3DExportError:
         raise
     except ImportError as missing:
-        raise UnavailableError(f"{redact(url)}: {_missing(missing)}") from missing
+        raise UnavailableError(f"{redact(url)}: {_missing(missing, url)}") from missing
     except Exception as failure:  # noqa: BLE001 - the libraries' exceptions share no base class
         reason = f"{what}: {describe(failure, url)}" if what else describe(failure, url)
         raise error(f"{redact(url)}: {reason}") from cause(failure, url)
 
 
-def _missing(error: ImportError) -> str:
-    """Return how to install a protocol's library."""
+def _missing(error: ImportError, url: str) -> str:
+    """Return how to install a protocol's library; what the library says itself where it is not known which."""
     first = error.__cause__
-    name = (first.name if isinstance(first, ImportError) else None) or error.name or "the protocol's library"
+    name = (first.name if isinstance(first, ImportError) else None) or error.name
+    if not name:
+        return f"its protocol's library cannot be imported: {describe(error, url)}"
     library = name.partition(".")[0]
     command = install_command("remote") if library in ("aiohttp", "requests") else f"pip install {library}"
     return f"{library} is not installed; {command}"

@@ -103,8 +103,8 @@ class _Guard:
         from aiohttp import ClientError
 
         before, origin = _CURRENT.get(), str(request.url.origin())
-        is_redirect = before is not None and before.redirects
-        current = _Request(before.first if before is not None and is_redirect else origin, origin, is_redirect)
+        led = before if before is not None and before.redirects else None
+        current = _Request(origin if led is None else led.first, origin, led is not None)
         _CURRENT.set(current)
         async with asyncio.timeout(LIMITS.connect_s + LIMITS.headers_s):
             response = await handler(request)
