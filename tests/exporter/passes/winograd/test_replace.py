@@ -38,3 +38,19 @@ def test_depthwise_transforms_are_for_openvino_and_many_tiles(
     groups = {op.attributes.get_int("group", 1) for op in find_nodes(held, "Conv")}
     assert (channels in groups) == depthwise
     assert [value.name for value in held.graph.outputs] == ["y"]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_weights_stay_only_where_another_node_uses_them(engine: GraphEngine, shared: bool) -> None:
+    pads = [1] * 6
+    nodes = [node("Conv", "x w b", "y", pads=pads)] + [node("Conv", "y w b", "z", pads=pads)] * shared
+    weights = {"w": normal(8, 8, 3, 3, 3), "b": normal(8)}
+    sizes = ("n", 8, 4, 24, 24)
+    held = ir.from_proto(graph(nodes, {"x": sizes}, {"z" if shared else "y": sizes}, weights))
+    infer_shapes(held)
+    match = match_conv(find_nodes(held, "Conv")[0])
+    assert isinstance(match, ConvMatch), match
+    replace_conv(held, match, TileShape(4, 4), precomputed=True, engine=engine)
+    assert ("w" in held.graph.initializers) == shared
+    assert all(value.uses() for value in held.graph.initializers.values())
