@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.checkpoints import narrow_state
 from helpers.exported import NARROW
+from helpers.manifests import MANIFEST
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import rebuild_network
@@ -22,6 +23,7 @@ from exporter.workflows.export import export
 from models.builder import build
 from models.built_model import BuiltModel
 from models.options import BuildOptions, WeightSelection
+from models.preprocessing.profiles import JFZHANG95, UNKNOWN
 
 NAMES = ("a", "b", "c", "d", "e")
 PROFILE = {"channels": "BGR", "scale": 1.0, "mean": [90, 98, 102], "resize": [171, 128], "crop": [8, 30]}
@@ -99,6 +101,16 @@ def test_of_another_checkpoint_what_the_manifest_has_from_its_own_is_stated(expo
     assert options is not None
     assert (options.weights, options.layout) == (Path("other.pth"), "identity")
     assert described(build(options)) == described(build(first))
+
+
+def test_of_another_checkpoint_a_profile_that_is_not_known_is_not_stated() -> None:
+    """The other checkpoint may come with one of its own."""
+    given = BuildOptions(weights=Path("other.pth"))
+    for preprocessing, stated in ((UNKNOWN, None), (JFZHANG95, "jfzhang95")):
+        manifest = replace(MANIFEST, preprocessing=preprocessing)
+        options = find_build_options(LoadedArtifact(Path("c3d.onnx"), "onnx", manifest, ()), given)
+        assert options is not None
+        assert options.preprocess == stated
 
 
 def test_without_a_manifest_file_the_names_themselves_are_stated(exported: ExportNetwork) -> None:

@@ -98,6 +98,19 @@ def test_a_lower_precision_needs_equal_classes() -> None:
     assert report.notes[0].startswith("compared as int8, which is an approximation")
 
 
+@pytest.mark.parametrize(("wrong", "passed"), [(2, True), (3, False)])
+def test_a_lower_precision_needs_equal_labels_over_all_inputs(wrong: int, passed: bool) -> None:
+    """At least 90 % of them; an input alone has 7 of 10 here."""
+    labels = np.arange(20).reshape(2, 10)
+    values = labels.copy()
+    values[1, :wrong] += 1
+    result = run_result(*(([row], values[row : row + 1]) for row in range(2)), output="label", precision="int8")
+    report = evaluate(result, known_golden(labels, labels, output="label"), OPTIONS)
+    assert report.passed is passed
+    assert report.tolerance.endswith("; discrete outputs: at least 90% of the elements equal")
+    assert ("85.00% of the elements of label are equal; at least 90% must be" in report.notes) is not passed
+
+
 def test_an_unsupported_input_is_noted() -> None:
     report = evaluate_scores(FLOAT32, unsupported_inputs=("b", "nan"))
     assert report.notes == ("first", "an engine is not run on b: it is known to differ there")
