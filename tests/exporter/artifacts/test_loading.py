@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from helpers import small_models
-from helpers.exported import ExportedByCommand
 from helpers.manifests import MANIFEST
 from helpers.openvino_files import MODEL, save
 
@@ -15,24 +14,36 @@ from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.formats import load_artifact
 from exporter.types import FormatName
+from exporter.workflows.export import ExportResult
 
 
-def test_a_file_beside_its_manifest_and_a_lone_one(exported: ExportedByCommand, tmp_path: Path) -> None:
-    beside = load_artifact(exported.onnx)
+@pytest.fixture(scope="module")
+def onnx_and_torchscript(narrow_artifacts: ExportResult) -> tuple[Path, Path]:
+    """An ONNX and a TorchScript file, each with its manifest beside it."""
+    first, second = narrow_artifacts.artifacts
+    return first.path, second.path
+
+
+def test_a_file_beside_its_manifest_and_a_lone_one(onnx_and_torchscript: tuple[Path, Path], tmp_path: Path) -> None:
+    onnx, torchscript = onnx_and_torchscript
+    beside = load_artifact(onnx)
     assert (beside.format, beside.notes) == ("onnx", ())
     assert beside.manifest is not None
-    os.link(exported.onnx, tmp_path / "c3d.onnx")
+    os.link(onnx, tmp_path / "c3d.onnx")
     lone = load_artifact(tmp_path / "c3d.onnx")
     assert lone.manifest == beside.manifest.embedded()
     assert "not checked against a hash" in lone.notes[0]
-    (tmp_path / "c3d.onnx.json").write_bytes(exported.torchscript.with_name("c3d.pt.json").read_bytes())
+    (tmp_path / "c3d.onnx.json").write_bytes(torchscript.with_name("c3d.pt.json").read_bytes())
     with pytest.raises(ArtifactError, match=r"does not list c3d.onnx"):
         load_artifact(tmp_path / "c3d.onnx")
 
 
-def test_a_manifest_beside_that_contradicts_the_one_inside(exported: ExportedByCommand, tmp_path: Path) -> None:
-    os.link(exported.onnx, tmp_path / "c3d.onnx")
-    text = exported.onnx.with_name("c3d.onnx.json").read_text()
+def test_a_manifest_beside_that_contradicts_the_one_inside(
+    onnx_and_torchscript: tuple[Path, Path], tmp_path: Path
+) -> None:
+    onnx, _ = onnx_and_torchscript
+    os.link(onnx, tmp_path / "c3d.onnx")
+    text = onnx.with_name("c3d.onnx.json").read_text()
     (tmp_path / "c3d.onnx.json").write_text(text.replace('"channels": "RGB"', '"channels": "BGR"'))
     with pytest.raises(IntegrityError, match="differs from the manifest inside"):
         load_artifact(tmp_path / "c3d.onnx")
