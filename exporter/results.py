@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from exporter.accuracy_results import HeldOutAccuracy, StructureCheck
 from exporter.types import Device
 
 
@@ -147,45 +148,6 @@ class Determinism:
 
 
 @dataclass(frozen=True)
-class HeldOutAccuracy:
-    """How accurate an artifact below float32 is on the clips that it must be accurate on.
-
-    Attributes:
-        clips: their number.
-        required_snr_db: the lowest signal-to-noise ratio that passes, in decibels.
-        snr_db: the lowest one of a clip and an output.
-        input: the clip where it is lowest.
-        output: the output where it is lowest.
-        required_top1: the fraction of clips whose highest class must be that of float64; None without such a limit.
-        top1: the share, over all outputs that are class scores; None where there are none.
-    """
-
-    clips: int
-    required_snr_db: float
-    snr_db: float
-    input: str
-    output: str
-    required_top1: float | None = None
-    top1: float | None = None
-
-    def __str__(self) -> str:
-        """Return `33.4 dB at least on 8 evaluation clips (a.mp4 frame 24, logits); 30 dB required`."""
-        clips = f"{self.clips} evaluation clip{'s' if self.clips != 1 else ''}"
-        text = f"{self.snr_db:.1f} dB at least on {clips} ({self.input}, {self.output})"
-        text += f"; {self.required_snr_db:g} dB required"
-        if self.top1 is not None:
-            required = "" if self.required_top1 is None else f", {self.required_top1:.1%} required"
-            text += f"; highest class equal on {self.top1:.1%}{required}"
-        return text
-
-    @property
-    def passed(self) -> bool:
-        """Whether both limits hold."""
-        enough = self.required_top1 is None or self.top1 is None or self.top1 >= self.required_top1
-        return self.snr_db >= self.required_snr_db and enough
-
-
-@dataclass(frozen=True)
 class Ranking:
     """The five highest classes of one input, highest first, as (class, score)."""
 
@@ -266,6 +228,7 @@ class ParityReport:
         histograms: the errors of all numbers, one histogram for each output.
         previews: frames of the real clips, for HTML pages; other reports leave them out.
         held_out: the accuracy of an artifact below float32 on held-out clips; None where it is held to none.
+        structure: of an artifact below float32, the comparison of its graph without rounding.
         raised_layers: {layer that computes in a higher precision: (that precision, decibels that raising it gained)}.
         provenance: who signed the manifest, in words, where that was checked (`verify_keys`); otherwise None.
     """
@@ -291,5 +254,6 @@ class ParityReport:
     histograms: tuple[ErrorHistogram, ...] = ()
     previews: tuple[PreviewFrames, ...] = field(default=(), repr=False)
     held_out: HeldOutAccuracy | None = None
+    structure: StructureCheck | None = None
     raised_layers: dict[str, tuple[str, float]] = field(default_factory=dict[str, tuple[str, float]])
     provenance: str | None = None

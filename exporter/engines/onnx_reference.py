@@ -7,10 +7,13 @@ onnxruntime where onnx's evaluator is missing, wrong or slow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from exporter.engines.base import OnnxFileRuntime, Tensors
+from exporter.engines.base import OnnxFileRuntime, RuntimeOptions, Tensors
+from exporter.engines.reference.kernels.levels import Limits
 from exporter.engines.reference.node import normalize_domain
 from exporter.engines.reference.operators import Choice, NodeError
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from exporter.engines.reference.graph import GraphEvaluator
+    from exporter.engines.reference.single_node import FloatName
 
 
 class OnnxReference(OnnxFileRuntime):
@@ -37,6 +41,7 @@ class OnnxReference(OnnxFileRuntime):
 
     library = "the reference evaluator"
     choice = Choice(None, engines=False)
+    _substitutes: Mapping[str, NDArray[Any]] = MappingProxyType({})
     _evaluator: GraphEvaluator | None = None
     _signature = Signature((), ())
     _layers: Sequence[str] = ()
@@ -71,7 +76,7 @@ class OnnxReference(OnnxFileRuntime):
             self._layers = intermediate_names(model.graph) if self.options.all_outputs else []
             model = self._prepare(model)
             opsets = {normalize_domain(opset.domain): opset.version for opset in model.opset_import}
-            weights = Weights(dict(take_weights(model, self.path)), self.choice.cast)
+            weights = Weights({**dict(take_weights(model, self.path)), **self._substitutes}, self.choice.cast)
             self._evaluator = GraphEvaluator(model.graph, weights, opsets, self.choice)
         except C3DExportError:
             raise
@@ -160,3 +165,27 @@ class Float32Graph(Float64Graph):
     """The same graph with every number in float32."""
 
     choice = Choice("float32")
+
+
+class UnroundedGraph(Float64Graph):
+    """The same graph without the rounding of few bits: quantised values are real numbers (`kernels.levels`)."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: RuntimeOptions,
+        limits: Limits,
+        substitutes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+        dtype: FloatName = "float64",
+    ) -> None:
+        """Remember what to load.
+
+        Args:
+            path: the model file.
+            options: `threads` and the device do not matter.
+            limits: what limits quantised values.
+            substitutes: {initialiser: the numbers that it has instead}; of one in 8 bits, levels that are no integers.
+            dtype: what it is computed in.
+        """
+        super().__init__(path, options)
+        self.choice, self._substitutes = Choice(dtype, levels=limits), substitutes

@@ -70,7 +70,7 @@ def write_changed(
         ArtifactError: unreadable, or not ONNX.
     """
     model = load_with_weights(path)
-    for name, tensor in _tensors(model, [node for graph in all_graphs(model.graph) for node in graph.node]):
+    for name, tensor in find_tensors(model, [node for graph in all_graphs(model.graph) for node in graph.node]):
         if name in names:
             values = change(numpy_helper.to_array(tensor))
             for field in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
@@ -84,11 +84,11 @@ def write_changed(
 
 def hash_widened(model: ModelProto, nodes: Sequence[NodeProto], path: Path) -> dict[str, str]:
     """Return {name: hash of type, shape and numbers} of the half weights that are only cast to a wider type."""
-    readers = _readers(nodes)
+    readers = find_readers(nodes)
     outputs = {value.name for graph in all_graphs(model.graph) for value in graph.output}
     wanted = {
         name: tensor
-        for name, tensor in _tensors(model, nodes)
+        for name, tensor in find_tensors(model, nodes)
         if tensor.data_type in HALVES and name in readers and name not in outputs and all(map(_widens, readers[name]))
     }
     return {name: _hash(array) for name, array in read_weights(model, wanted, path)} if wanted else {}
@@ -99,7 +99,7 @@ def scaled_bytes(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
 
     A vector is not enough: a table or mask in 8 bits would loosen the tolerance.
     """
-    readers = _readers(nodes)
+    readers = find_readers(nodes)
     used = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in readers]
     scales = {tensor.name for tensor in used if tensor.data_type not in BYTES}
 
@@ -114,17 +114,17 @@ def scaled_bytes(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
 
 def dequantised_bytes(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
     """Return the weights in 8 bits that are only read by `DequantizeLinear`."""
-    readers = _readers(nodes)
+    readers = find_readers(nodes)
     return {
         name
-        for name, tensor in _tensors(model, nodes)
+        for name, tensor in find_tensors(model, nodes)
         if tensor.data_type in BYTES
         and name in readers
         and all(node.op_type == "DequantizeLinear" and node.input[0] == name for node in readers[name])
     }
 
 
-def _tensors(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
+def find_tensors(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
     """Yield the names and tensors of initialisers and Constant nodes."""
     for graph in all_graphs(model.graph):
         for tensor in graph.initializer:
@@ -135,7 +135,8 @@ def _tensors(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[st
                 yield node.output[0], attribute.t
 
 
-def _readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
+def find_readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
+    """Return {value: the nodes that read it}."""
     readers: dict[str, list[NodeProto]] = {}
     for node in nodes:
         for name in node.input:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.accuracy_results import HeldOutAccuracy
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
@@ -34,7 +35,7 @@ from exporter.parity.tolerance import (
     rms,
     select_tolerance,
 )
-from exporter.results import Comparison, HeldOutAccuracy, Precision
+from exporter.results import Comparison, Precision
 from exporter.types import MIN_SNR, ParityOptions
 
 if TYPE_CHECKING:

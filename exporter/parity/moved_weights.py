@@ -34,6 +34,8 @@ little by chance."""
 FEW_WEIGHTS, FEW_NUMBERS = 1_000_000, 32
 UNIT = float(np.sqrt(12))
 """A move by a unit in the last place, in root mean squares of the rounding to such units."""
+TABLE_BYTES = 2
+"""The largest type of whose numbers a table says which way each moves."""
 MAX_BITS: Mapping[str, int] = {"float16": 0x7BFF, "bfloat16": 0x7F7F}
 """The bits of the largest finite number."""
 
@@ -140,19 +142,26 @@ def _number_of_runs(weights: int, batches: Sequence[tuple[InputBatch, Outputs]])
 def move(weight: NDArray[Any], rng: np.random.Generator, *, equally: bool = False) -> NDArray[Any]:
     """Return a weight with every number moved by one unit in the last place, up or down at random.
 
-    Zeros of floating-point types stay, and so does what would become infinite.
+    Zeros of floating-point types stay, and so does what would become infinite. So does a slice of equal integers along
+    the first or last axis: a channel of zeros was not rounded, whatever its scale is.
 
     Args:
-        weight: float16, bfloat16, int8 or uint8.
+        weight: float16, bfloat16, or an integer type.
         rng: decides.
         equally: equal numbers move the same way.
     """
     bits: NDArray[Any] = weight.view(f"u{weight.dtype.itemsize}")
+    equally = equally and bits.itemsize <= TABLE_BYTES
     up = rng.integers(0, 2, 1 << 8 * bits.itemsize, bool)[bits] if equally else rng.integers(0, 2, bits.shape, bool)
-    if bits.itemsize == 1:
+    if weight.dtype.kind in "iu":
         limits = np.iinfo(weight.dtype)
         up = (up | (weight == limits.min)) & (weight != limits.max)
-        return np.where(up, weight + weight.dtype.type(1), weight - weight.dtype.type(1))
+        moved = np.where(up, weight + weight.dtype.type(1), weight - weight.dtype.type(1))
+        for axis in {0, weight.ndim - 1} if weight.ndim > 1 else ():
+            others = tuple({*range(weight.ndim)} - {axis})
+            equal = weight.max(others, keepdims=True) == weight.min(others, keepdims=True)
+            moved = np.where(equal, weight, moved)
+        return moved
     magnitude, largest = bits & 0x7FFF, MAX_BITS[weight.dtype.name]
     step = np.where(up & (magnitude < largest), np.uint16(1), np.uint16(0xFFFF))  # -1
     step[(magnitude == 0) | (magnitude > largest)] = 0

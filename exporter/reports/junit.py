@@ -95,4 +95,5 @@ def _message(row: Comparison) -> str:
 def _reasons(report: ParityReport) -> list[str]:
     located = [report.localization.summary] if report.localization else []
     accuracy = [f"accuracy: {report.held_out}"] if report.held_out else []
-    return [f"tolerance: {report.tolerance}", *accuracy, *located, *report.notes]
+    structure = [f"structure: {report.structure}"] if report.structure else []
+    return [f"tolerance: {report.tolerance}", *accuracy, *structure, *located, *report.notes]

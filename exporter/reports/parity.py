@@ -51,6 +51,8 @@ def print_parity(report: ParityReport, console: Console) -> None:
     console.print()
     if report.held_out is not None:
         print_field("accuracy", escape(str(report.held_out)), console)
+    if report.structure is not None:
+        print_field("structure", escape(str(report.structure)), console)
     print_raised(report.raised_layers, console)
     if report.against is not None:
         _print_against(report, console)
@@ -77,6 +79,8 @@ def _result(report: ParityReport) -> str:
         return f"[bold red]FAILED[/]: {reason}{budget_percent(worst.budget_used)} of the error budget; {nodes}"
     if report.placement.fallback_nodes:
         return "[bold red]FAILED[/]: some nodes ran on another device (--allow-fallback accepts that)"
+    if report.structure is not None and report.structure.passed is False:
+        return "[bold red]FAILED[/]: the graph differs from the reference by more than rounding"
     return "[bold red]FAILED[/]: see the notes"
 
 

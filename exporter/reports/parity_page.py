@@ -174,6 +174,7 @@ def _facts(report: ParityReport) -> tuple[tuple[str, str], ...]:
         ("Reference", report.float64_name),
         ("Tolerance", report.tolerance),
         *((("Accuracy", str(report.held_out)),) if report.held_out else ()),
+        *((("Structure", str(report.structure)),) if report.structure else ()),
         *((("Raised layers", raised),) if raised else ()),
         ("Highest class", agreement),
         ("Time", describe_phases(report.seconds)),

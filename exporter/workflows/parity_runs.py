@@ -16,8 +16,10 @@ from exporter.parity.localize import localize
 from exporter.parity.own_run import fails_itself
 from exporter.parity.runnable import require_runnable
 from exporter.parity.sources import FileSource
+from exporter.parity.structure import check_structure
 from exporter.results import ParityReport
 from exporter.system import environment
+from exporter.timing import timed
 from exporter.types import ParityOptions
 from models.progress import Progress
 
@@ -55,6 +57,12 @@ def run_and_evaluate(
         golden.compute(row for batch, _ in result.batches for row in batch.rows)
         known = (*artifact.notes, *describe_weak_bound(artifact, options), *notes)
         report = evaluate(result, golden, options, known, second)
+        spent: dict[str, float] = {}
+        with timed(spent, "structure"):
+            structure = check_structure(artifact.format, result, golden, options, progress)
+        if structure is not None:
+            passed = report.passed and structure.passed is not False
+            report = replace(report, structure=structure, passed=passed, seconds=report.seconds | spent)
         if result.stopped:
             stopped = "--fail-fast: the inputs and batch sizes after the first failure were not run"
             report = replace(report, notes=(*report.notes, stopped))

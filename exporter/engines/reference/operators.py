@@ -20,6 +20,7 @@ import onnx
 import torch
 
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
+from exporter.engines.reference.kernels.levels import LEVEL_KERNELS, Limits
 from exporter.engines.reference.kernels.types import Body, to_tensor
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
 from exporter.engines.reference.single_node import (
@@ -64,11 +65,13 @@ class Choice:
         dtype: what every floating-point value is in; None leaves the file's own dtypes.
         engines: whether onnxruntime may compute nodes, and kernels replace onnx's evaluator where it is only slow.
         float16_values: the names of values that are rounded to float16 once they are computed in `dtype`.
+        levels: compute quantised values without rounding, within these limits (`kernels.levels`); None rounds them.
     """
 
     dtype: FloatName | None
     engines: bool = True
     float16_values: frozenset[str] = frozenset()
+    levels: Limits | None = None
 
     def cast(self, value: Any) -> Any:
         """Return a value as an array, or a list of them, with floating-point numbers in the dtype."""
@@ -163,6 +166,9 @@ class Operator:
 
     def _list_implementations(self) -> Iterator[tuple[str, Callable[[NodeValues], Sequence[Any]]]]:
         domain, name = key = self.node.key
+        if self.choice.levels is not None and key in LEVEL_KERNELS:
+            yield OWN_KERNEL, self._run_unrounded
+            return
         onnx_knows = onnx.defs.has(name, domain)
         if key in KERNELS and (self.choice.engines or key in DISTRUSTED):
             yield OWN_KERNEL, self._run_kernel
@@ -177,6 +183,10 @@ class Operator:
             yield IN_FLOAT32, in_onnxruntime(self.node, "float32")
             if onnx_knows and not trusted:
                 yield IN_ONNX, in_onnx(self.node)
+
+    def _run_unrounded(self, inputs: NodeValues) -> Sequence[Any]:
+        outputs = LEVEL_KERNELS[self.node.key](self.choice.levels, self.node, *inputs)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _run_kernel(self, inputs: NodeValues) -> Sequence[Any]:
         outputs = KERNELS[self.node.key](self.node, *inputs)

@@ -26,6 +26,7 @@ from exporter.onnx_io.precision import detect_precision
 from exporter.passes.raise_layers import raise_layers
 from exporter.results import Precision
 from exporter.types import PrecisionOptions
+from exporter.workflows import parity_runs
 from models.built_model import BuiltModel
 from models.preprocessing.network import with_preprocessing
 
@@ -88,9 +89,13 @@ def detect_rounded(path: Path, exact: frozenset[str] = frozenset()) -> Precision
 
 
 def use_rounding_format(monkeypatch: Any) -> None:
-    """Let `--format onnx` write such files, and let them be found out as int8."""
+    """Let `--format onnx` write such files, and let them be found out as int8.
+
+    They hold the rounded numbers in float32, which nothing in the file explains: without rounding they are no reference.
+    """
     monkeypatch.setitem(FORMATS, "onnx", RoundingFormat())
     monkeypatch.setattr(precision, "detect_precision", detect_rounded)
+    monkeypatch.setattr(parity_runs, "check_structure", lambda *_: None)
 
 
 class Bfloat16Runtime(OnnxRuntime):

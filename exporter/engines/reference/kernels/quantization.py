@@ -33,7 +33,7 @@ def quantize_linear(node: Node, x: Any, scale: Any, zero_point: Any = None) -> A
         raise UnsupportedError("a dtype without a zero point")
     dtype = np.dtype(np.uint8) if zero_point is None else zero_point.dtype
     limits = _limits(dtype)
-    scales, zeros = (_spread(node, number, x) for number in (scale, zero_point))
+    scales, zeros = (spread(node, number, x) for number in (scale, zero_point))
     levels = np.rint(x / scales) + (0 if zeros is None else zeros.astype(np.float64))
     return np.clip(levels, limits.min, limits.max).astype(dtype)
 
@@ -41,7 +41,7 @@ def quantize_linear(node: Node, x: Any, scale: Any, zero_point: Any = None) -> A
 def dequantize_linear(node: Node, x: Any, scale: Any, zero_point: Any = None) -> Any:
     """Numbers in the dtype of the scale: `(x - zero_point) * scale`."""
     _limits(x.dtype)
-    scales, zeros = (_spread(node, number, x) for number in (scale, zero_point))
+    scales, zeros = (spread(node, number, x) for number in (scale, zero_point))
     return (x.astype(scales.dtype) - (0 if zeros is None else zeros.astype(scales.dtype))) * scales
 
 
@@ -51,7 +51,7 @@ def _limits(dtype: np.dtype[Any]) -> np.iinfo[Any]:
     return np.iinfo(dtype)
 
 
-def _spread(node: Node, numbers: Any, x: Any) -> Any:
+def spread(node: Node, numbers: Any, x: Any) -> Any:
     """Return the numbers of a tensor, of each slice along `axis`, or of each block, in a shape that broadcasts to x."""
     if numbers is None or np.size(numbers) == 1:
         return None if numbers is None else np.asarray(numbers).reshape(())
@@ -80,24 +80,26 @@ def qlinear_conv(
     With the attribute `channels_last`, x and the result are (N, …, C); the weight is (M, C / group, …) always.
     """
     last = bool(node.attributes.get("channels_last", 0))
-    centred = _to_first(x, last).astype(np.float64) - float(x_zero)
+    centred = to_first(x, last).astype(np.float64) - float(x_zero)
     per_channel = (-1, *[1] * (w.ndim - 1))
     weight = w.astype(np.float64) - np.asarray(w_zero, np.float64).reshape(per_channel)
     sums = conv(node, centred, weight, None if b is None else b.astype(np.float64))
     scales = np.asarray(w_scale, np.float64) * float(x_scale) / float(y_scale)
     levels = np.rint(sums * scales.reshape(per_channel[:-1])) + float(y_zero)
     limits = np.iinfo(y_zero.dtype)
-    return _from_first(np.clip(levels, limits.min, limits.max).astype(y_zero.dtype), last)
+    return from_first(np.clip(levels, limits.min, limits.max).astype(y_zero.dtype), last)
 
 
 def nhwc_max_pool(node: Node, x: Any) -> Any:
     """Max pool of integers (N, …, C)."""
-    return _from_first(max_pool(node, _to_first(x, last=True)), last=True)
+    return from_first(max_pool(node, to_first(x, last=True)), last=True)
 
 
-def _to_first(x: Any, last: bool) -> Any:
+def to_first(x: Any, last: bool) -> Any:
+    """Return x with channels first; `last` says whether they are last."""
     return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if last else x
 
 
-def _from_first(x: Any, last: bool) -> Any:
+def from_first(x: Any, last: bool) -> Any:
+    """Return x with channels last again, where `last`."""
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x

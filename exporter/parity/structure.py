@@ -1,0 +1,264 @@
+"""What an ONNX artifact in fewer bits than float32 computes apart from its rounding.
+
+Its signal-to-noise ratio alone would accept a fault that is as small as rounding in so few bits. So its own graph is
+also evaluated without that rounding (`UnroundedGraph`): casts between floating-point types change nothing, quantised
+values are real numbers, and its weights are those of the reference that they are roundings of (`original_weights`).
+What is left must equal the reference as closely as float32 does. Weights of which the reference holds no original may
+be off by what their rounding explains (`moved_weights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from exporter.engines.base import Runtime, RuntimeOptions
+from exporter.engines.onnx_reference import UnroundedGraph
+from exporter.engines.reference.kernels.levels import Limits
+from exporter.errors import C3DExportError
+from exporter.onnx_io.rounded_weights import RoundedWeight, read_rounded_weights
+from exporter.onnx_io.rounding_decisions import find_rounding_decision
+from exporter.onnx_io.stored_weights import write_changed
+from exporter.parity.claims import FULL_PRECISION
+from exporter.parity.compare import Expected, compare
+from exporter.parity.conditioning import disturbed_baseline
+from exporter.parity.discrete import is_discrete
+from exporter.parity.execution import RunResult
+from exporter.parity.feeds import as_batch, as_items, cast, rename_outputs
+from exporter.parity.golden import GoldenOutputs
+from exporter.parity.input_set import InputBatch
+from exporter.parity.input_types import CONSTANT, EDGE_CASES
+from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
+from exporter.parity.original_weights import find_original, read_originals
+from exporter.parity.printed import is_printed
+from exporter.parity.sources import FileSource
+from exporter.parity.tolerance import SNR_TOLERANCES, Float32RelativeTolerance, StoredWeightsTolerance, Tolerance
+from exporter.results import Comparison, StructureCheck
+from exporter.types import FormatName, ParityOptions
+from models.errors import first_line
+from models.progress import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Outputs = dict[str, NDArray[Any]]
+
+LIMITS: tuple[Limits, ...] = get_args(Limits)
+NO_LIMIT_DB = -200.0
+"""A signal-to-noise ratio that everything has."""
+
+
+def check_structure(
+    format_name: FormatName, result: RunResult, golden: GoldenOutputs, options: ParityOptions, progress: Progress
+) -> StructureCheck | None:
+    """Compare an artifact's graph without rounding with the reference; None for one that computes in float32.
+
+    Args:
+        format_name: the artifact's format.
+        result: how it ran.
+        golden: the reference; its rows are computed.
+        options: where the user states a tolerance, that alone counts.
+        progress: called at each step.
+    """
+    if result.precision in FULL_PRECISION or not result.batches:
+        return None
+    if format_name != "onnx":
+        return StructureCheck(None, f"{format_name} files are not evaluated without rounding")
+    if any(given is not None for given in (options.rtol, options.atol, options.min_snr)):
+        return StructureCheck(None, "a tolerance was asked for")
+    rows = _choose_rows(result, golden)
+    if not rows:
+        return StructureCheck(None, "it returns no floating-point numbers, or ran on edge cases only")
+    try:
+        return _Check(result, golden, rows, progress).run()
+    except C3DExportError as error:
+        return StructureCheck(None, first_line(error))
+
+
+def _choose_rows(result: RunResult, golden: GoldenOutputs) -> tuple[int, ...]:
+    """Return a row of a real clip, if there is one, and one of another kind, both with outputs to compare."""
+    inputs = golden.inputs
+    rows = dict.fromkeys(row for batch, _ in result.batches for row in batch.rows)
+    usable = [
+        row
+        for row in rows
+        if inputs.names[row] not in (*EDGE_CASES, *CONSTANT)
+        and any(_is_compared(golden, name, row) for name in result.mapping.outputs.values())
+    ]
+    real = [row for row in usable if row in (*inputs.held_out, *inputs.given, *inputs.frames)]
+    others = [row for row in usable if row not in real]
+    return (*real[:1], *others[:1])
+
+
+def _is_compared(golden: GoldenOutputs, output: str, row: int) -> bool:
+    exact = golden.float64(output, (row,))
+    if is_printed(output, golden.source) or exact.shape != golden.float32(output, (row,)).shape:
+        return False
+    return exact.dtype.kind == "f" and exact.size > 0 and not is_discrete(golden.float32(output, (row,)))
+
+
+@dataclass
+class _Check:
+    """One check; see `check_structure`.
+
+    Attributes:
+        rows: the rows that the graph is evaluated on.
+    """
+
+    result: RunResult
+    golden: GoldenOutputs
+    rows: tuple[int, ...]
+    progress: Progress
+    _best: dict[int, tuple[Limits, Outputs, float]] = field(default_factory=dict[int, "tuple[Limits, Outputs, float]"])
+
+    @property
+    def path(self) -> Path:
+        return self.result.spec.path
+
+    @cached_property
+    def weights(self) -> Mapping[str, NDArray[Any] | None]:
+        """{weight in fewer bits: the reference's numbers, or None}."""
+        self.progress(f"matching the weights of {self.path.name} with the reference's")
+        originals = read_originals(self.golden.source)
+
+        def find(weight: RoundedWeight) -> NDArray[Any] | None:
+            return find_original(weight, originals) if weight.is_initializer else None
+
+        return {weight.name: find(weight) for weight in read_rounded_weights(self.path)}
+
+    @cached_property
+    def substitutes(self) -> dict[str, NDArray[Any]]:
+        return {name: found for name, found in self.weights.items() if found is not None}
+
+    def run(self) -> StructureCheck:
+        """Evaluate the graph with each kind of limits until it equals the reference, then with moved weights."""
+        float32 = Float32RelativeTolerance(self.golden.source.float32_name)
+        for limits in LIMITS:
+            self._evaluate(limits, float32)
+            if all(used <= 1 for _, _, used in self._best.values()):
+                return self._report(passed=True)
+        others = frozenset(self.weights) - self.substitutes.keys()
+        rounding = {}
+        if others:
+            rounding = self._measure_rounding(others)
+            limit = replace(SNR_TOLERANCES[self.result.precision], min_snr_db=NO_LIMIT_DB)
+            tolerance = StoredWeightsTolerance(float32, limit)
+            for row, (limits, outputs, _) in self._best.items():
+                self._best[row] = limits, outputs, self._budget_used(row, outputs, tolerance, limits, rounding)
+        if all(used <= 1 for _, _, used in self._best.values()):
+            return self._report(passed=True)
+        if node := find_rounding_decision(self.path):
+            return StructureCheck(None, f"{node} decides on rounded numbers")
+        return self._report(passed=False)
+
+    def _evaluate(self, limits: Limits, tolerance: Tolerance) -> None:
+        """Evaluate the graph on the rows that have not passed, and keep the better outputs."""
+        with UnroundedGraph(self.path, RuntimeOptions(), limits, self.substitutes) as runtime:
+            for row in self.rows:
+                best = self._best.get(row)
+                if best is not None and best[2] <= 1:
+                    continue
+                self.progress(f"{self.path.name} without rounding: {self.golden.inputs.names[row]}")
+                outputs = self._run_row(runtime, row)
+                used = self._budget_used(row, outputs, tolerance, limits, {})
+                if best is None or used < best[2]:
+                    self._best[row] = limits, outputs, used
+
+    def _run_row(self, runtime: Runtime, row: int) -> Outputs:
+        """Return the outputs of one row that are compared, as the reference has them."""
+        mapping, inputs = self.result.mapping, self.golden.inputs
+        rows = inputs.fill(row, runtime.signature.batch)
+        feeds = {
+            mapping.inputs[name].name: values
+            if getattr(values, "dtype", None) == np.float32
+            else cast(values, mapping.inputs[name].dtype)
+            for name, values in inputs.select(rows).items()
+        }
+        found = rename_outputs(self.path, mapping.outputs, runtime.run(feeds))
+        outputs = as_batch(found) if inputs.batched else as_items(found)
+        if len(rows) > 1:
+            outputs = {name: values[:1] for name, values in outputs.items()}
+        return {name: values for name, values in outputs.items() if _is_compared(self.golden, name, row)}
+
+    def _budget_used(
+        self, row: int, outputs: Outputs, tolerance: Tolerance, limits: Limits, rounding: RoundingErrors
+    ) -> float:
+        return max((row.budget_used for row in self._compare(row, outputs, tolerance, limits, rounding)), default=0.0)
+
+    def _compare(
+        self, row: int, outputs: Outputs, tolerance: Tolerance, limits: Limits, rounding: RoundingErrors
+    ) -> Iterator[Comparison]:
+        for name, values in outputs.items():
+            float64, float32 = self._reference(limits, row)[name]
+            if isinstance(tolerance, StoredWeightsTolerance) and (row, name) in rounding:
+                tolerance = replace(tolerance, rounding=(rounding[row, name],))
+            expected = Expected(float64, float32, ranked=False)
+            found = compare(self.golden.inputs.names[row], name, values, expected, tolerance)
+            if found.budget_used > 1:
+                disturbed = disturbed_baseline(self.golden, name, (row,))
+                if disturbed is not None:
+                    found = compare(found.input, name, values, replace(expected, float32=disturbed), tolerance)
+            yield found
+
+    def _reference(self, limits: Limits, row: int) -> Mapping[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """Return {output: float64 reference, float32 baseline}; of a file in 8 bits, its graph without rounding."""
+        golden, source = self.golden, self.golden.source
+        names = self.result.mapping.outputs.values()
+        if not (isinstance(source, FileSource) and source.format == "onnx" and source.precision == "int8"):
+            return {name: (golden.float64(name, (row,)), golden.float32(name, (row,))) for name in names}
+        if (limits, row) not in self._references:
+            found: list[Outputs] = []
+            for dtype in ("float64", "float32"):
+                with UnroundedGraph(source.path, RuntimeOptions(), limits, dtype=dtype) as runtime:
+                    inputs = golden.inputs
+                    outputs = runtime.run(inputs.select(inputs.fill(row, runtime.signature.batch)))
+                    outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
+                    found.append({name: values[:1] if inputs.batched else values for name, values in outputs.items()})
+            self._references[limits, row] = {name: (found[0][name], found[1][name]) for name in names}
+        return self._references[limits, row]
+
+    @cached_property
+    def _references(self) -> dict[tuple[Limits, int], Mapping[str, tuple[NDArray[Any], NDArray[Any]]]]:
+        return {}
+
+    def _measure_rounding(self, names: frozenset[str]) -> RoundingErrors:
+        """Return the errors that rounding the weights without an original makes, with no other rounding."""
+        errors: dict[tuple[int, str], float] = {}
+        found: set[Limits] = {limits for limits, _, _ in self._best.values()}
+        for limits in found:
+            stored = StoredWeights(
+                self.result.precision, partial(write_changed, names=names), partial(self._open_copy, limits)
+            )
+            results = [
+                (InputBatch(self.golden.inputs.names[row], (row,)), outputs)
+                for row, (used, outputs, _) in self._best.items()
+                if used == limits
+            ]
+
+            def run(runtime: Runtime, batch: InputBatch) -> Outputs:
+                return self._run_row(runtime, batch.rows[0])
+
+            errors |= measure_rounding(self.path, stored, RuntimeOptions(), results, run, self.progress)
+        return errors
+
+    def _open_copy(self, limits: Limits, path: Path, settings: RuntimeOptions) -> Runtime:
+        return UnroundedGraph(path, settings, limits, self.substitutes, "float32")
+
+    def _report(self, *, passed: bool) -> StructureCheck:
+        used = {row: found[2] for row, found in self._best.items()}
+        worst = max(used, key=used.__getitem__)
+        names: Sequence[str] = self.golden.inputs.names
+        return StructureCheck(
+            passed,
+            None,
+            tuple(names[row] for row in self.rows),
+            names[worst],
+            used[worst],
+            len(self.weights),
+            len(self.substitutes),
+        )
