@@ -1,3 +1,4 @@
+from .accuracy_results import HeldOutAccuracy, StructureCheck
 from .artifacts.files import (
     Artifact,
 )
@@ -104,7 +105,6 @@ from .results import (
     Comparison,
     Determinism,
     ErrorHistogram,
-    HeldOutAccuracy,
     LayerError,
     Localization,
     ParityReport,
@@ -294,6 +294,7 @@ __all__ = [
     "SigningKey",
     "Skipped",
     "Speed",
+    "StructureCheck",
     "TargetInfo",
     "TensorSpec",
     "TimelinePoint",
