@@ -62,6 +62,7 @@ class Comparison:
             the budget is on the largest error.
         disturbed: whether the float32 baseline was replaced by that of inputs moved by a rounding step, which was far
             worse (`exporter.parity.conditioning`).
+        own_error: whether it passes only because the reference's own file errs as much (`exporter.parity.own_error`).
     """
 
     input: str
@@ -84,6 +85,7 @@ class Comparison:
     near_ties: float | None = None
     min_snr_db: float | None = None
     disturbed: bool = False
+    own_error: bool = False
 
 
 MatchMethod = Literal["name", "value", "similarity"]

@@ -23,10 +23,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from exporter.errors import C3DExportError
+from exporter.errors import C3DExportError, join_limited
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.sources import ReferencePrecision
-from exporter.results import Precision
+from exporter.results import Comparison, Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,6 +115,16 @@ def disturbed_baseline(
             if largest < _size(found) < np.inf:
                 baseline[item], changed = exact[item] + found, True
     return baseline if changed else None
+
+
+def disturbed_note(rows: Sequence[Comparison]) -> list[str]:
+    """Return a note that names the inputs whose budget comes from moved inputs."""
+    if not (names := tuple(dict.fromkeys(row.input for row in rows if row.disturbed))):
+        return []
+    return [
+        f"the model magnifies rounding on {join_limited(names, 4)}: the float32 error there is that on inputs moved by "
+        "one rounding step, and the budget is larger for it"
+    ]
 
 
 def _subtract(outputs: Outputs, others: NDArray[Any] | None, output: str) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import TOP_K, Expected, compare, top_k
-from exporter.parity.conditioning import STEPS, disturbed_baseline
+from exporter.parity.conditioning import STEPS, disturbed_baseline, disturbed_note
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
@@ -22,6 +22,7 @@ from exporter.parity.histogram import error_histograms
 from exporter.parity.input_set import InputBatch
 from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
+from exporter.parity.own_error import compare_with_own_error, own_error_note, required_share
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
@@ -73,9 +74,14 @@ def evaluate(
     agreement = _top1_agreement([row for batch, row in pairs if tolerances.uncalibrated.isdisjoint(batch.rows)])
     weak, failures = check_evidence(pairs, golden, tolerance)
     accuracy = measure_held_out(result, golden, tolerances, pairs)
-    failures += [*_check_top1(agreement, tolerance), *_check_equal(rows, tolerance), *accuracy_failures(accuracy)]
+    failures += [
+        *_check_top1(agreement, tolerance),
+        *_check_equal(pairs, golden, tolerance),
+        *accuracy_failures(accuracy),
+    ]
     weak += bound_notes(accuracy, result.spec)
-    weak += _disturbed_note((*rows, *against_rows))
+    weak += disturbed_note((*rows, *against_rows))
+    weak += own_error_note((*rows, *against_rows))
     hints = [*_pairing_hint(result, golden, tolerances, rows), *_batch_size_hint(rows)]
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
@@ -120,6 +126,8 @@ def compare_batch(
         row = compare(batch.name, output, values, expected, tolerance)
         if not row.passed and math.isfinite(row.max_error):
             row = _compare_disturbed(golden, row, values, expected, tolerance, batch.rows)
+            if not row.passed and tolerance is not tolerances.held_out:
+                row = compare_with_own_error(golden, row, values, expected, tolerance, batch.rows)
         found.append(row)
     return found
 
@@ -177,16 +185,6 @@ def _batch_size_hint(rows: Sequence[Comparison]) -> Iterator[str]:
         )
 
 
-def _disturbed_note(rows: Sequence[Comparison]) -> list[str]:
-    """Return a note that names the inputs whose budget comes from moved inputs."""
-    if not (names := [row.input for row in rows if row.disturbed]):
-        return []
-    return [
-        f"the model magnifies rounding on {_join_unique(names)}: the float32 error there is that on inputs moved by "
-        "one rounding step, and the budget is larger for it"
-    ]
-
-
 def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions) -> Tolerances:
     return replace(make_tolerances(result.spec, result.precision, golden, options), rounding=result.rounding)
 
@@ -238,17 +236,20 @@ def _check_top1(agreement: float | None, tolerance: Tolerance) -> list[str]:
     return [f"the highest class agrees on {agreement:.0%} of the inputs; at least {tolerance.min_top1:.0%} must agree"]
 
 
-def _check_equal(rows: Sequence[Comparison], tolerance: Tolerance) -> list[str]:
-    """Return what fails below float32: discrete outputs with too few equal elements over all inputs."""
-    shares: dict[str, list[float]] = {}
-    for row in rows:
-        if row.equal is not None and tolerance.min_top1 is not None:
-            shares.setdefault(row.output, []).append(row.equal)
-    return [
-        f"{mean:.2%} of the elements of {output} are equal; at least {tolerance.min_top1:.0%} must be"
-        for output, found in shares.items()
-        if (mean := sum(found) / len(found)) < (tolerance.min_top1 or 0)
-    ]
+def _check_equal(
+    pairs: Sequence[tuple[InputBatch, Comparison]], golden: GoldenOutputs, tolerance: Tolerance
+) -> Iterator[str]:
+    """Yield what fails below float32: discrete outputs with too few equal elements over all inputs."""
+    if (least := tolerance.min_top1) is None:
+        return
+    outputs: dict[str, list[tuple[InputBatch, Comparison]]] = {}
+    for batch, row in pairs:
+        if row.equal is not None:
+            outputs.setdefault(row.output, []).append((batch, row))
+    for output, found in outputs.items():
+        mean = sum(row.equal or 0.0 for _, row in found) / len(found)
+        if mean < least and mean < (required := required_share(golden, found, tolerance)):
+            yield f"{mean:.2%} of the elements of {output} are equal; at least {required:.0%} must be"
 
 
 def _describe(tolerances: Tolerances, rows: Sequence[Comparison]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +24,12 @@ BatchComparison = tuple[InputBatch, Comparison]
 MAX_BASELINE_ERROR = 0.01
 """Where the float32 baseline's own error is a larger part of the output (overflow, cancellation), passing proves
 little, unless the artifact itself is as near to float64 as the least budget asks."""
+MIN_OWN_SNR = 20.0
+"""Where the reference's own file errs so much that less than this passes, in decibels, passing proves little."""
 MAX_NEAR_TIES = 0.5
 """Where more of a discrete output's elements that depend on rounded numbers are near ties, passing proves little."""
+
+_NO_BUDGET = "no input gives a meaningful budget for {output}; give other inputs (--feed, --array) or a budget (--rtol)"
 
 
 def check_evidence(
@@ -60,7 +64,7 @@ def check_evidence(
     ]
     notes += _discrete_notes(outputs, golden, tolerance)
     if not isinstance(tolerance, Float32RelativeTolerance):
-        return notes, failures
+        return notes, [*failures, *_unproved_by_own_error(outputs, constant, golden)]
     for weak, reason in (
         (
             _has_weak_baseline,
@@ -82,19 +86,32 @@ def _unproved(
         meaningful = [batch for batch, row in own if not _is_weak(row)]
         finite = [batch for batch, _ in own if _has_numbers(output, batch, golden)]
         if not meaningful or (finite and not {*finite} & {*meaningful}):
-            failures.append(
-                f"no input gives a meaningful budget for {output}; give other inputs (--feed, --array) or a budget "
-                "(--rtol)"
-            )
+            failures.append(_NO_BUDGET.format(output=output))
             continue
         varied = [batch for batch, _ in own if _is_varied(batch, golden)]
-        shows = [batch for batch in meaningful if batch in varied and _has_content(output, batch, golden)]
+        shows = [batch for batch in meaningful if _shows(output, batch, golden)]
         if varied and not shows and output not in constant:
             failures.append(
                 f"only constant inputs give a meaningful comparison of {output}, so nothing is proved; give inputs on "
                 "which it is finite and not zero (--array, --clip), or set a tolerance with --rtol"
             )
     return failures
+
+
+def _unproved_by_own_error(
+    outputs: Mapping[str, Sequence[BatchComparison]], constant: Sequence[str], golden: GoldenOutputs
+) -> Iterator[str]:
+    """Yield a failure for each output that passes on varied inputs only because rounding is as large as it is."""
+    for output, pairs in outputs.items():
+        if not any(row.own_error for _, row in pairs) or output in constant:
+            continue
+        own = [row for batch, row in pairs if _shows(output, batch, golden)]
+        if own and all((row.own_error or row.disturbed) and row.snr_db < MIN_OWN_SNR for row in own):
+            yield _NO_BUDGET.format(output=output)
+
+
+def _shows(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
+    return _is_varied(batch, golden) and _has_content(output, batch, golden)
 
 
 def _is_weak(row: Comparison) -> bool:

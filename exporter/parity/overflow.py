@@ -17,7 +17,7 @@ from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.own_run import run_own
+from exporter.parity.own_run import own_output
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance
 
@@ -47,8 +47,7 @@ def baseline_in_own_precision(
         return float32
     if values.shape != float32.shape or not _overflows(values, float32).any():
         return float32
-    own: NDArray[Any] = run_own(source, golden.inputs, rows)[output]
-    own = own[: len(rows)] if golden.inputs.batched else own[np.newaxis]
+    own = own_output(golden, output, rows)
     return np.where(_overflows(own, float32), own, float32) if own.shape == float32.shape else float32
 
 

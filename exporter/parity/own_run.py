@@ -1,22 +1,49 @@
 """The reference's file itself, in its own engine and its own precision: what a correct artifact of it may do too.
 
-An artifact may overflow where the file does (`exporter.parity.overflow`), and fail where the file fails.
+An artifact may overflow where the file does (`exporter.parity.overflow`), err as it does (`exporter.parity.own_error`),
+and fail where the file fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import CheckFailedError
 from exporter.parity.feeds import cast_feeds
+from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_FOUND: WeakKeyDictionary[GoldenOutputs, dict[tuple[int, ...], dict[str, NDArray[Any]]]] = WeakKeyDictionary()
+
+
+def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArray[Any]:
+    """Return an output of the reference's own file on some rows, shaped as the reference is; runs of a batch are kept.
+
+    Args:
+        golden: its source is a file.
+        output: the output's name.
+        rows: the rows of a batch.
+
+    Raises:
+        CheckFailedError: the file fails on them.
+    """
+    assert isinstance(golden.source, FileSource)
+    known, key = _FOUND.setdefault(golden, {}), tuple(rows)
+    if key not in known:
+        known[key] = run_own(golden.source, golden.inputs, rows)
+    own = known[key][output]
+    return own[: len(rows)] if golden.inputs.batched else own[np.newaxis]
 
 
 def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> dict[str, NDArray[Any]]:

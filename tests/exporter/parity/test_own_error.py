@@ -1,0 +1,141 @@
+"""A file that errs by itself passes against itself; one with a fault fails, and so does one where nothing is proved."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers.graphs import graph, make_model, node, normal, save
+from helpers.parity import verify
+from onnx import NodeProto, TensorProto, helper
+
+TYPES = ("random", "uniform", "saturated", "constant", "zeros")
+HALF = node("Cast", "x", "h", to=TensorProto.FLOAT16)
+"""The input in float16, `h`."""
+
+
+def widened(path: Path, *nodes: NodeProto, **weights: float) -> Path:
+    """Write a network of (n, 8) that computes `a` in float16 and returns it in float32.
+
+    The Reshape keeps onnxruntime from removing the Cast and computing in float32.
+    """
+    held = {name: np.full(1, value, np.float16) for name, value in weights.items()}
+    last = [node("Reshape", "a shape", "r"), node("Cast", "r", "y", to=TensorProto.FLOAT)]
+    return save(
+        path, graph([HALF, *nodes, *last], {"x": ("n", 8)}, {"y": ("n", 8)}, {**held, "shape": np.array([-1, 8])})
+    )
+
+
+def underflowing(path: Path, factor: float = 1.0) -> Path:
+    """Write exp(-factor x / 5): of constant pixels, 127, it is 9e-12, which is zero in float16."""
+    return widened(path, node("Mul", "h k", "m"), node("Exp", "m", "a"), k=-factor / 5)
+
+
+def cancelled(path: Path) -> Path:
+    """Write x / 3 - x * (1 / 3): zero, but for rounding."""
+    return widened(
+        path,
+        node("Div", "h c", "d"),
+        node("Div", "one c", "third"),
+        node("Mul", "h third", "m"),
+        node("Sub", "d m", "a"),
+        c=3,
+        one=1,
+    )
+
+
+def test_a_float16_file_that_underflows_passes_against_itself_and_says_so(tmp_path: Path) -> None:
+    path = underflowing(tmp_path / "m.onnx")
+    report = verify(path, path, input_types=TYPES)
+    assert report.passed
+    (row,) = (row for row in report.comparisons if row.own_error)
+    assert row.input == "constant"
+    assert row.snr_db == pytest.approx(0, abs=1e-6)
+    assert any(note.startswith("the reference's file itself") and "constant" in note for note in report.notes)
+
+
+def test_a_fault_fails_on_the_inputs_that_the_file_is_accurate_on(tmp_path: Path) -> None:
+    theirs, mine = underflowing(tmp_path / "theirs.onnx"), underflowing(tmp_path / "mine.onnx", 1.1)
+    failed = {
+        row.input for row in verify(mine, theirs, input_types=("random", "constant")).comparisons if not row.passed
+    }
+    assert any("random" in name for name in failed)
+
+
+def test_an_error_beyond_a_multiple_of_the_file_s_own_fails(tmp_path: Path) -> None:
+    theirs = underflowing(tmp_path / "theirs.onnx")
+    mine = widened(
+        tmp_path / "mine.onnx", node("Mul", "h k", "m"), node("Exp", "m", "e"), node("Max", "e s", "a"), k=-0.2, s=1e-6
+    )
+    report = verify(mine, theirs, input_types=("random", "constant"))
+    assert {row.passed for row in report.comparisons if row.input == "random"} == {True}
+    assert {row.passed for row in report.comparisons if row.input == "constant"} == {False}
+
+
+def test_nothing_is_proved_where_the_file_is_wrong_on_every_input(tmp_path: Path) -> None:
+    path = cancelled(tmp_path / "m.onnx")
+    report = verify(path, path, input_types=TYPES)
+    assert not report.passed
+    assert any("no input gives a meaningful budget for y" in note for note in report.notes)
+
+
+def decided(path: Path, operator: str) -> Path:
+    """Write the place of the largest or smallest of 128 numbers in float16: now and then two of them round to one."""
+    nodes = [HALF, node("Reshape", "h shape", "r"), node(operator, "r", "y", axis=2, keepdims=0)]
+    ports = (
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64, 128])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, ["n", 64])],
+    )
+    onnx.save(make_model(nodes, *ports, {"shape": np.array([-1, 64, 128])}, 18), path)
+    return path
+
+
+def test_indices_may_differ_about_as_often_as_the_file_s_own(tmp_path: Path) -> None:
+    theirs = decided(tmp_path / "theirs.onnx", "ArgMax")
+    report = verify(theirs, theirs, input_types=("uniform",))
+    assert report.passed
+    assert min(row.equal or 0 for row in report.comparisons) < 0.99
+    assert not verify(decided(tmp_path / "mine.onnx", "ArgMin"), theirs, input_types=("uniform",)).passed
+
+
+def pooled(path: Path, factor: float) -> Path:
+    """Write a network with weights in int8 that normalises: onnxruntime divides zeros by zero, and pools the NaN."""
+    nodes = [
+        node("DequantizeLinear", "w s z", "d", axis=0),
+        node("Conv", "x d", "c"),
+        node("MeanVarianceNormalization", "c", "n", axes=[2, 3]),
+        node("Mul", "n f", "m"),
+        node("Conv", "m v", "k"),
+        node("MaxPool", "k", "y", kernel_shape=[2, 3], pads=[1, 1, 1, 1], strides=[2, 1]),
+    ]
+    weights = {
+        "w": np.arange(-100, 92, 24).astype(np.int8).reshape(4, 2, 1, 1),
+        "s": np.full(4, 0.01, np.float32),
+        "z": np.zeros(4, np.int8),
+        "f": np.full((1, 1, 1, 1), factor, np.float32),
+        "v": normal(3, 4, 1, 1),
+    }
+    return save(path, graph(nodes, {"x": ("n", 2, 4, 4)}, {"y": ("n", 3, 3, 4)}, weights, 13))
+
+
+def grouped(path: Path, factor: float) -> Path:
+    """Write a float64 network that normalises numbers near 100, in onnxruntime in float32."""
+    nodes = [node("Add", "x t", "m"), node("GroupNormalization", "m s b", "y", num_groups=2)]
+    weights = {"t": np.array(1e2), "s": np.full(4, factor, np.float64), "b": np.zeros(4)}
+    return save(path, graph(nodes, {"x": ("n", 4, 5)}, {"y": ("n", 4, 5)}, weights, 21, TensorProto.DOUBLE))
+
+
+@pytest.mark.parametrize(
+    ("write", "wrong_on", "fault"),
+    [(pooled, {"zeros", "constant"}, 1.5), (grouped, {"random", "uniform"}, 1.1)],
+)
+def test_a_file_with_a_baseline_of_its_own_passes_and_a_fault_fails(
+    write: Callable[[Path, float], Path], wrong_on: set[str], fault: float, tmp_path: Path
+) -> None:
+    theirs, types = write(tmp_path / "theirs.onnx", 1), ("random", "uniform", "heavy-tailed", "zeros", "constant")
+    report = verify(theirs, theirs, input_types=types)
+    assert report.passed
+    assert {row.input for row in report.comparisons if row.own_error} & {*types} == wrong_on
+    mine = verify(write(tmp_path / "mine.onnx", fault), theirs, input_types=types)
+    assert {row.input for row in mine.comparisons if not row.passed} >= {"random", "uniform", "heavy-tailed"}
