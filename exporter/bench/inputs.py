@@ -99,10 +99,12 @@ class Feeds:
     def describe(self, seed: int) -> str:
         """Return a description of the inputs."""
         fixed = self._derived(1)
-        drawn = [f"{name} {given}" for name, given in self.plan.values.items() if name not in {*self.files, *fixed}]
+        named = {*self.files, *fixed, *self.plan.values}
+        drawn = ["standard normal"] if any(value.name not in named for value in self.inputs) else []
+        drawn += [f"{name} {given}" for name, given in self.plan.values.items() if name not in {*self.files, *fixed}]
         drawn += [f"{name} derived from the sizes" for name in fixed]
-        others = "".join(f", {text}" for text in (*drawn, *(f"{n} from {path}" for n, (path, _) in self.files.items())))
-        return f"{', '.join(map(str, self.inputs))}; standard normal{others}, seed {seed}"
+        drawn += [f"{name} from {path}" for name, (path, _) in self.files.items()]
+        return f"{', '.join(map(str, self.inputs))}; {', '.join(drawn)}, seed {seed}"
 
     def batches(self, wanted: Sequence[int] | None) -> tuple[int, ...]:
         """Return the batch sizes to measure, ascending, so that the peak of memory grows with them.

@@ -110,7 +110,17 @@ ENGINES: dict[str, Engine] = {
             in_bench=False,
             extra="tensorrt",
         ),
-        Engine("aot-inductor", "AOTInductor", ("pt2-aoti",), ".aoti:AotiRuntime", CPU, "torch", in_bench=False),
+        # AOTInductor merges ReLU into oneDNN's convolutions, which turn NaN into a number
+        Engine(
+            "aot-inductor",
+            "AOTInductor",
+            ("pt2-aoti",),
+            ".aoti:AotiRuntime",
+            CPU,
+            "torch",
+            ("nan",),
+            in_bench=False,
+        ),
         Engine("torch", "torch eager", ("network",), ".pytorch:open_network", GPU, "torch"),
         Engine("inductor", "torch inductor", ("network",), ".pytorch:open_compiled_network", GPU, "torch"),
         # OpenVINO's ReLU and max pool turn NaN into a number

@@ -140,9 +140,10 @@ def _read_model(path: Path, checks: LoadChecks | None = None) -> _Model:
 def _choose_backend(artifact: LoadedArtifact, request: TritonRequest) -> TritonBackend:
     known = BACKENDS.get(artifact.format, ())
     if not known:
+        *others, last = BACKENDS
         raise UsageError(
             f"{artifact.path}: {artifact.format} files are not written as models of Triton; take the same network as "
-            f"{' or '.join(BACKENDS)}"
+            f"{', '.join(others)} or {last}"
         )
     if request.backend not in (None, *known):
         able = " or ".join(known)

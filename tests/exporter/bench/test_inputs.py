@@ -51,6 +51,9 @@ def test_frames_of_any_size_are_those_of_a_small_video_unless_the_user_says_othe
     assert feeds.sizes(2) == {"frames": (2, 16, 240, 320, 3)}
     assert feeds.unit == "clips"
     assert any("320x240" in note for note in feeds.plan.notes)
+    assert feeds.describe(3).endswith("; frames 0..255, seed 3")
+    both = plan_feeds(taking(frames, one("n", 2)))
+    assert both.describe(3).endswith("; standard normal, frames 0..255, seed 3")
     stated = plan_feeds(taking(frames), {"frames": (1, 16, 480, 640, 3)})
     assert stated.sizes(1) == {"frames": (1, 16, 480, 640, 3)}
     assert not any("320x240" in note for note in stated.plan.notes)
