@@ -13,7 +13,7 @@ import msgspec
 from exporter.artifacts.files import MANIFEST_SUFFIX, file_entry, manifest_path
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.provenance import record_manifest, sign_manifest
+from exporter.artifacts.provenance import sign_manifest
 from exporter.artifacts.publication import is_data_name, publish, publish_files
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging
@@ -100,8 +100,6 @@ def publish_model(
     moved = move_manifest(manifest, subject.path.parent, target.parent)
     moved = replace(moved, files=entries, tensors=record_tensors("onnx", staged[0]))
     moved = sign_manifest(moved, sign)
-    if subject.is_believed:
-        record_manifest(moved)
     publish(stage, target.parent, moved)
     return (*files, manifest_path(target))
 

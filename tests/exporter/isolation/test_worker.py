@@ -95,6 +95,12 @@ def test_a_staged_file_is_called_by_the_one_that_it_is_made_from(board: Board, t
     assert str(tmp_path / "stage") not in dict(state(board).stages)
 
 
+def test_a_staging_folder_is_listed_while_it_is_there(board: Board, tmp_path: Path) -> None:
+    with store.staging(tmp_path) as stage:
+        assert (str(stage), str(tmp_path)) in state(board).stages
+    assert str(stage) not in dict(state(board).stages)
+
+
 def test_a_staging_folder_that_was_not_removed_stays_listed(
     board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

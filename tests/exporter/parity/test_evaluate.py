@@ -38,6 +38,12 @@ def test_features_and_nan_are_not_ranked() -> None:
     assert rank("logits", (0,), change=np.nan) == ()
 
 
+def test_labels_and_maps_are_not_ranked() -> None:
+    for values in (np.arange(20).reshape(2, 10), np.arange(24.0).reshape(2, 3, 4)):
+        result = run_result(((0, 1), values))
+        assert evaluate(result, known_golden(values, values), OPTIONS).rankings == ()
+
+
 def evaluate_scores(values: NDArray[Any], **result: Any) -> ParityReport:
     return evaluate(run_result(((0, 1, 2), values), **result), known_golden(SCORES), OPTIONS, ("first",))
 
