@@ -117,6 +117,15 @@ def test_a_lower_precision_needs_equal_labels_over_all_inputs(wrong: int, passed
     assert ("85.00% of the elements of label are equal; at least 90% must be" in report.notes) is not passed
 
 
+def test_in_float32_each_label_decides() -> None:
+    labels = np.arange(20).reshape(2, 10)
+    golden = known_golden(labels, labels, output="label")
+    right = evaluate(run_result(((0, 1), labels), output="label"), golden, OPTIONS)
+    assert right.passed
+    assert right.tolerance.endswith("; discrete outputs equal, except where that error decides (near ties)")
+    assert not evaluate(run_result(((0, 1), np.where(labels == 7, 8, labels)), output="label"), golden, OPTIONS).passed
+
+
 def test_an_unsupported_input_is_noted() -> None:
     report = evaluate_scores(FLOAT32, unsupported_inputs=("b", "nan"))
     assert report.notes == ("first", "an engine is not run on b: it is known to differ there")
