@@ -52,6 +52,7 @@ def test_an_equal_output_passes() -> None:
     report = evaluate_scores(FLOAT32)
     assert report.passed
     assert report.notes == ("first",)
+    assert report.tolerance == "within 8 times known float32's own error"
     assert (report.float64_name, report.float32_name, report.engine) == (
         "known in float64",
         "known float32",
