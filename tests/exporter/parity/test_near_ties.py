@@ -10,12 +10,13 @@ from helpers import graphs, parity
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.engines.onnx_reference import Float64Graph
+from exporter.engines.reference.operators import NodeError
 from exporter.errors import ArtifactError
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.discrete import NearTies
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
-from exporter.parity.near_ties import find_near_ties
+from exporter.parity.near_ties import RowTies, find_near_ties
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance
 from exporter.results import ParityReport
@@ -178,5 +179,18 @@ def test_without_the_values_nothing_is_a_near_tie(rounded: Rounded, monkeypatch:
         raise ArtifactError("not computed here")
 
     monkeypatch.setattr(Float64Graph, "run", refuse)
+    assert ties.accepts(np.array([0]), np.array([1.0])).tolist() == [False]
+    assert [found.tolist() for found in ties.uncertain(3)] == [[False] * 3, [True] * 3]
+
+
+def test_an_operator_that_cannot_be_followed_permits_nothing(rounded: Rounded, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ties,) = rounded.ties([0.45, 1, 1])
+    assert isinstance(ties, RowTies)
+
+    def refuse(*_: object) -> None:
+        raise NodeError("no float64 kernel")
+
+    for name in ("accepts", "bounds"):
+        monkeypatch.setattr(type(ties.tree), name, refuse)
     assert ties.accepts(np.array([0]), np.array([1.0])).tolist() == [False]
     assert [found.tolist() for found in ties.uncertain(3)] == [[False] * 3, [True] * 3]
