@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -157,9 +158,6 @@ def _with_provenance(found: Inspection, path: Path, text: bytes | None, checks: 
 
 def _onnx(path: Path) -> Inspection:
     model = load_without_weights(path)
-    operators: dict[str, int] = {}
-    for node in model.graph.node:
-        operators[node.op_type] = operators.get(node.op_type, 0) + 1
     external = external_locations(model, path)
     if fault := next(filter(None, (link_fault(path, name) for name in external)), ""):
         raise ArtifactError(fault)
@@ -168,7 +166,7 @@ def _onnx(path: Path) -> Inspection:
         "opset": ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import),
         "IR version": str(model.ir_version),
         "signature": str(get_signature(model)),
-        "operators": ", ".join(f"{count} {name}" for name, count in sorted(operators.items())),
+        "operators": _count_operators(Counter(node.op_type for node in model.graph.node)),
     }
     if computes := _layer_types(model):
         facts["computes in"] = computes
@@ -189,7 +187,7 @@ def _openvino(path: Path) -> Inspection:
         "producer": f"OpenVINO {model.rt_info.get(('Runtime_version',), 'of an unknown version')}",
         "IR version": model.version,
         "signature": str(model.signature),
-        "operators": ", ".join(f"{count} {name}" for name, count in sorted(model.operators.items())),
+        "operators": _count_operators(model.operators),
         "weights file": f"{model.precision}, in {fault or model.weights_path.name}",
         "compile with": "not stated: OpenVINO takes the precision that the processor is fastest in",
     }
@@ -199,6 +197,10 @@ def _openvino(path: Path) -> Inspection:
     if fault is not None and states_weights_hash(model) and found.integrity in (None, "ok"):
         found = replace(found, integrity=f"its weights are in {fault}")
     return found
+
+
+def _count_operators(operators: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(operators.items()))
 
 
 def _layer_types(model: onnx.ModelProto) -> str:
