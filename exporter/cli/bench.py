@@ -7,6 +7,7 @@ import click
 
 from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
+from exporter.cli.given_files import check_given_files
 from exporter.cli.options import (
     PATH,
     check_output_files,
@@ -127,6 +128,7 @@ def bench_command(
     check_given(context, everything=everything)
     if not artifacts and not everything:
         raise click.UsageError("name an artifact to measure, or give --all")
+    check_given_files(context.params)
     refuse_unreadable(*(artifacts if len(artifacts) == 1 else ()), options["engine_model"])
     run = _run_all if everything else _run
     context.exit(run(artifacts, html, as_json=as_json, **options))

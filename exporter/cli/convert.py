@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
 from exporter.cli.options import PATH, json_options, limit_options, parse_source
 from exporter.cli.provenance_options import checkpoint_hash_option
@@ -40,6 +41,11 @@ def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **optio
       c3d-export convert sports1M_weights_tf.h5 --layout c3d-keras-tf \\
           -o c3d.safetensors
     """
+    from exporter.output_targets import check_output_folder
+
+    check_output_folder(output.parent, "--output")
+    check_given_files(options | {"checkpoint": checkpoint})
+
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.layouts import conversion_to_dict, print_conversion
     from exporter.workflows.convert import convert

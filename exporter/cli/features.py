@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import choice_option, json_options, limit_options, parse_source
 from exporter.cli.sections import SectionedCommand
@@ -95,6 +96,11 @@ def features_command(
       c3d-export features sports1m.caffemodel videos/ --format c3d --layer fc6,fc7
       c3d-export features artifacts/c3d.onnx videos/ --aggregate segments
     """
+    from exporter.output_targets import check_output_folder
+
+    check_output_folder(options["output"], "--output")
+    check_given_files(context.params)
+
     from exporter.inference.features.types import FeatureFiles, FeatureRequest
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.features import features_to_dict, print_end, print_head, print_video

@@ -13,6 +13,7 @@ from exporter.cli.bench import bench_command
 from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import report_error, report_outcome, run
 from exporter.cli.features import features_command
+from exporter.cli.given_files import check_given_files
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
 from exporter.cli.network_options import labels_option, network_options, take_build_options
@@ -175,7 +176,13 @@ def cli(
         **options,
     )
 
-    from exporter.output_targets import new_folder_notes
+    from exporter.output_targets import check_output_folder, new_folder_notes
+    from exporter.workflows.export_checks import check_usage
+
+    check_usage(request)  # before the imports below, which take seconds
+    check_output_folder(request.output_dir, "--output-dir")
+    check_given_files(context.params)
+
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.export import print_export
     from exporter.reports.json_report import export_to_dict

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import check_output_files, json_options, limit_options, parse_source
 from exporter.cli.sections import SectionedCommand
@@ -90,13 +91,15 @@ def predict_command(
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 \\
           --labels kinetics.txt --json
     """
+    check_output_files({"--csv": csv, "--html": html}, (model, *videos))
+    check_given_files(context.params)
+
     from exporter.inference.predict_request import PredictRequest
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.formatting import escape
     from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
     from exporter.workflows.predict import open_predict
 
-    check_output_files({"--csv": csv, "--html": html}, (model, *videos))
     request = PredictRequest(
         model,
         videos,

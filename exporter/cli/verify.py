@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.error_handling import print_line, report_refused
+from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import (
     PATH,
@@ -64,6 +65,7 @@ def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, 
       verify self-test artifacts/c3d.onnx --localize --clean-runs 100
       verify self-test artifacts/c3d.onnx --only relu
     """
+    check_given_files(context.params)
     refuse_unreadable(artifact)
 
     from exporter.reports.console import progress_on_terminal, show
@@ -173,15 +175,9 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
           --html parity.html
       verify parity artifacts/c3d.onnx --clip videos/ --runner ray
     """
-    refuse_unreadable(*(artifacts if len(artifacts) == 1 else ()), options["against"])
-
     from exporter.artifacts.files import manifest_path
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
-    from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.json_report import add_errors, parity_to_dict
-    from exporter.reports.parity import print_reports
     from exporter.workflows.targets import find_artifacts, find_targets
-    from exporter.workflows.verify import verify_parity
 
     files = {name: options.pop(name) for name in ("junit", "html", "save_baseline")}
     baseline, max_growth = options.pop("baseline"), options.pop("max_growth")
@@ -195,6 +191,14 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     by_option = {f"--{name.replace('_', '-')}": path for name, path in files.items()}
     check_output_files(by_option, (*named, *map(manifest_path, named), *against))
     check_growth(max_growth)
+    check_given_files({name: value for name, value in context.params.items() if not (against and name == "weights")})
+    refuse_unreadable(*(named if len(named) == 1 else ()), *against)
+
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.json_report import add_errors, parity_to_dict
+    from exporter.reports.parity import print_reports
+    from exporter.workflows.verify import verify_parity
+
     with progress_on_terminal() as progress:
         before = read_baseline(baseline) if baseline else None
         refuse = refused.append if len(named) + len(refused) > 1 else None

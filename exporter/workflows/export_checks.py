@@ -11,8 +11,6 @@ from exporter.engines import find_engine
 from exporter.errors import UsageError
 from exporter.formats import FORMATS
 from exporter.output_targets import check_output_folder, check_space
-from exporter.parity.golden import require_cache
-from exporter.parity.held_out import check_bounds
 from exporter.parity.input_set import BATCH_SIZES
 from exporter.requests import ExportRequest
 from exporter.types import FORMAT_NAMES, MAX_OPSET, MIN_OPSET, CalibrationOptions, OptimizeOptions
@@ -36,6 +34,27 @@ def check_request(request: ExportRequest) -> None:
         UnavailableError: a library or device to export with, or the device to verify on, is not there.
         OutputError: the output folder cannot be written to.
     """
+    check_usage(request)
+    for name in request.formats:
+        FORMATS[name].require_available(request.precision.compute)
+    models = [f"{request.artifact_name}{FORMATS[name].suffix}" for name in request.formats]
+    check_output_folder(request.output_dir, "--output-dir", (*models, *(manifest_path(Path(m)).name for m in models)))
+    if request.verify:
+        for name in request.formats:
+            engine = find_engine(name)
+            engine.require_device(engine.choose_device(request.parity.device))
+        if request.parity.cache is not None:
+            from exporter.parity.golden import require_cache  # imports torch
+
+            require_cache(request.parity.cache)
+
+
+def check_usage(request: ExportRequest) -> None:
+    """Refuse options with impossible values, or that do not go together; imports no library of a format.
+
+    Raises:
+        UsageError: the message names the option and its value.
+    """
     check_name(request.artifact_name)
     if not request.formats or len(set(request.formats)) != len(request.formats):
         raise UsageError(
@@ -56,16 +75,6 @@ def check_request(request: ExportRequest) -> None:
     check_precision(request)
     if isinstance(request.model, BuildOptions):
         _check_build_options(request.model, request)
-    for name in request.formats:
-        FORMATS[name].require_available(request.precision.compute)
-    models = [f"{request.artifact_name}{FORMATS[name].suffix}" for name in request.formats]
-    check_output_folder(request.output_dir, "--output-dir", (*models, *(manifest_path(Path(m)).name for m in models)))
-    if request.verify:
-        for name in request.formats:
-            engine = find_engine(name)
-            engine.require_device(engine.choose_device(request.parity.device))
-        if request.parity.cache is not None:
-            require_cache(request.parity.cache)
 
 
 def _check_batch_profile(request: ExportRequest) -> None:
@@ -193,7 +202,10 @@ def check_precision(request: ExportRequest) -> None:
             f"--weight-dtype {request.optimize.weight_dtype} says how float32 arithmetic stores its weights; "
             f"--precision {compute} decides that itself"
         )
-    check_bounds(wanted.min_snr, wanted.min_top1)
+    if (wanted.min_snr, wanted.min_top1) != (None, None):
+        from exporter.parity.held_out import check_bounds  # imports torch
+
+        check_bounds(wanted.min_snr, wanted.min_top1)
     samples = wanted.calibration.samples
     if samples is not None and not wanted.calibration.clips:
         raise UsageError("--calibration-samples is an option of --calibrate")

@@ -36,7 +36,9 @@ def test_no_command_imports_torch_for_a_file_that_cannot_be_read(tmp_path: Path)
 def test_what_is_left_to_the_command(tmp_path: Path) -> None:
     cut, whole = tmp_path / "cut.onnx", small_models.network(tmp_path / "whole.onnx")
     cut.write_bytes(whole.read_bytes()[:-40])
-    refuse_unreadable(None, "openvino", whole, tmp_path, tmp_path / "missing.onnx")
+    refuse_unreadable(None, "openvino", whole, tmp_path)
+    with pytest.raises(ArtifactError, match="no such file"):
+        refuse_unreadable(tmp_path / "missing.onnx")
     with pytest.raises(ArtifactError, match="not a complete ONNX file"):
         refuse_unreadable(whole, cut)
     (tmp_path / "cut.onnx.json").touch()

@@ -1,0 +1,93 @@
+"""A file that is not there, and an impossible value, are refused without the imports that take seconds."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import small_models
+from helpers.run import call, python
+
+from exporter.cli.given_files import check_given_files
+from exporter.errors import BadInputError, VideoError
+
+REFUSED = """
+import json, sys
+for name in ("torch", "onnxruntime", "onnx_ir", "openvino"):
+    sys.modules[name] = None  # importing it raises ImportError
+from exporter.cli.main import cli
+from exporter.errors import C3DExportError
+found = []
+for line in json.load(open("commands.json")):
+    try:
+        cli.main(line.split(), standalone_mode=False)
+        found.append([0, ""])
+    except C3DExportError as error:
+        found.append([error.exit_code, str(error)])
+json.dump(found, open("found.json", "w"))
+"""
+COMMANDS: dict[str, tuple[int, str]] = {
+    "predict m.onnx none.mp4": (3, "none.mp4"),
+    "predict m.onnx empty list.txt": (3, "empty"),
+    "features m.onnx none.mp4": (3, "none.mp4"),
+    "predict m.onnx video.mp4 --labels none.txt": (3, "none.txt"),
+    "predict m.onnx video.mp4 --mean none.npy": (3, "none.npy"),
+    "predict m.onnx video.mp4 --preprocess none.json": (3, "none.json"),
+    "verify parity none.onnx": (3, "none.onnx"),
+    "verify parity m.onnx --clip none.mp4": (3, "none.mp4"),
+    "verify parity m.onnx --clip list.txt": (3, "gone.mp4"),
+    "verify parity m.onnx --weights none.pth": (3, "none.pth"),
+    "verify parity m.onnx --baseline none.json": (3, "none.json"),
+    "verify parity m.onnx --html a --junit a": (2, "--html a"),
+    "verify parity m.onnx --junit m.onnx": (2, "--junit m.onnx"),
+    "verify self-test none.onnx": (3, "none.onnx"),
+    "--format onnx --weights none.pth": (3, "none.pth"),
+    "--format onnx --precision int8 --calibrate none.mp4": (3, "none.mp4"),
+    "--format onnx --precision int8 --calibrate none.npz": (3, "none.npz"),
+    "--format onnx -o m.onnx/out": (3, "--output-dir m.onnx/out"),
+    "--format onnx --name a/b": (2, "a/b"),
+    "--format onnx --opset 3": (2, "--opset"),
+    "--format onnx --num-classes 0": (2, "--num-classes"),
+    "--format onnx --batch 0": (2, "--batch"),
+    "bench none.onnx": (3, "none.onnx"),
+    "bench --all --calibrate none.mp4": (3, "none.mp4"),
+    "convert none.pth -o a.safetensors": (3, "none.pth"),
+}
+
+
+def test_nothing_is_imported_for_what_is_not_there(tmp_path: Path) -> None:
+    small_models.network(tmp_path / "m.onnx")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "video.mp4").touch()
+    (tmp_path / "list.txt").write_text("gone.mp4\n")
+    (tmp_path / "commands.json").write_text(json.dumps(list(COMMANDS)))
+    done = python(REFUSED, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = dict(zip(COMMANDS, json.loads((tmp_path / "found.json").read_text()), strict=True))
+    assert {command: code for command, (code, _) in found.items()} == {
+        command: code for command, (code, _) in COMMANDS.items()
+    }
+    assert [command for command, (_, name) in COMMANDS.items() if name not in found[command][1]] == []
+
+
+def test_videos_of_which_one_is_there(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").touch()
+    there, gone = str(tmp_path / "video.mp4"), str(tmp_path / "gone.mp4")
+    check_given_files({"videos": (gone, there), "clips": 4})
+    check_given_files({"videos": (gone, "https://127.0.0.1:9/a.mp4"), "clips": ("https://127.0.0.1:9/a.mp4",)})
+    with pytest.raises(VideoError, match=r"gone\.mp4"):
+        check_given_files({"videos": (gone, gone)})
+    with pytest.raises(VideoError, match=r"gone\.mp4"):
+        check_given_files({"calibration_clips": (there, gone)})
+
+
+def test_weights_that_are_an_address_or_a_tensorflow_prefix(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt.index").touch()
+    check_given_files({"weights": "https://127.0.0.1:9/a.pth"})
+    check_given_files({"weights": tmp_path / "model.ckpt"})
+    with pytest.raises(BadInputError):
+        check_given_files({"weights": tmp_path / "other.ckpt"})
+
+
+def test_the_reason_with_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = call("c3d-export", "predict", "m.onnx", "none.mp4", "--json", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (3, "VideoError")
