@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -98,6 +99,34 @@ class SectionedGroup(_Sectioned, click.Group):
     """A group of commands that has options of its own; see `SectionedCommand`."""
 
     command_class = SectionedCommand
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments begin with.
+
+        Raises:
+            NoSuchCommand: there is none; click names one that is spelt alike, this one of a group below, or `--format`
+                for a word like `export`, which is no command.
+        """
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            if not error.possibilities and (hint := self._suggest(args[0])):
+                raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx) from error
+            raise
+
+    def _suggest(self, word: str) -> str:
+        below = {
+            name: group
+            for group, command in self.commands.items()
+            if isinstance(command, click.Group)
+            for name in command.commands
+        }
+        if found := difflib.get_close_matches(word, below, 1):
+            return f"Did you mean '{below[found[0]]} {found[0]}'?"
+        exports = any(option.name == "formats" for option in self.params)
+        return "To export, give --format." if exports and difflib.get_close_matches(word, ["export"]) else ""
 
 
 def _write(command: click.Command, own: Sections, context: click.Context, formatter: click.HelpFormatter) -> None:

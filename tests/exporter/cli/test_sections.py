@@ -85,3 +85,25 @@ def test_a_commands_own_headings_go_before_the_shared_ones() -> None:
 def test_no_heading_lists_an_option_that_no_command_has() -> None:
     known = {parameter.name for command in COMMANDS.values() for parameter in command.params}
     assert {name for names in SECTIONS.values() for name in names} - known <= {"with_preprocess"}
+
+
+@pytest.mark.parametrize(
+    ("words", "suggested"),
+    [
+        (["exprot"], "--format"),
+        (["export"], "--format"),
+        (["predikt", "a.onnx"], "'predict'"),
+        (["partiy"], "'verify parity'"),
+        (["verify", "self-tset"], "'self-test'"),
+        (["bench", "--al"], "'--all'"),
+    ],
+)
+def test_a_mistyped_command_names_the_one_that_is_meant(words: list[str], suggested: str) -> None:
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 2
+    assert suggested in done.output.splitlines()[-1]
+
+
+def test_a_word_like_no_command() -> None:
+    done = CliRunner().invoke(cli, ["xyzzy"])
+    assert (done.exit_code, done.output.splitlines()[-1]) == (2, "Error: No such command 'xyzzy'.")
