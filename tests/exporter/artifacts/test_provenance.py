@@ -47,7 +47,7 @@ COMMANDS = {
     "triton": ("c3d-export", "triton"),
     "inspect": ("c3d-export", "inspect"),
 }
-VIDEO = ("no-such-video.mp4",)
+VIDEO = (Path(__file__).parents[2] / "data" / "bikes.mp4",)
 
 
 @pytest.fixture(scope="module")

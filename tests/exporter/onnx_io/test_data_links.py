@@ -60,6 +60,7 @@ COMMANDS = (
 def test_every_command_says_the_same(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = save(tmp_path)
     PLACES[place](path)
+    (tmp_path / "v.mp4").touch()
     said: set[str] = set()
     for command, verb, *more in COMMANDS:
         done = call(command, verb, "m.onnx", *more, cwd=tmp_path, capture=capsys)
