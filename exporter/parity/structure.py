@@ -23,13 +23,14 @@ from exporter.engines.reference.kernels.levels import Limits
 from exporter.errors import C3DExportError
 from exporter.onnx_io.rounded_weights import RoundedWeight, read_rounded_weights
 from exporter.onnx_io.rounding_decisions import find_rounding_decision
+from exporter.onnx_io.signature import read_signature
 from exporter.onnx_io.stored_weights import write_changed
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import Expected, compare
 from exporter.parity.conditioning import disturbed_baseline
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
-from exporter.parity.feeds import as_batch, as_items, cast, rename_outputs
+from exporter.parity.feeds import as_batch, as_items, cast, cast_feeds, rename_outputs
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
@@ -173,11 +174,14 @@ class _Check:
         """Return the outputs of one row that are compared, as the reference has them."""
         mapping, inputs = self.result.mapping, self.golden.inputs
         rows = inputs.fill(row, runtime.signature.batch)
+        source, given = self.golden.source, inputs.select(rows)
+        if isinstance(source, FileSource) and source.format == "onnx":
+            given = cast_feeds(read_signature(source.path).inputs, given)  # a reference in float16 rounds its inputs
         feeds = {
             mapping.inputs[name].name: values
             if getattr(values, "dtype", None) == np.float32
             else cast(values, mapping.inputs[name].dtype)
-            for name, values in inputs.select(rows).items()
+            for name, values in given.items()
         }
         found = rename_outputs(self.path, mapping.outputs, runtime.run(feeds))
         outputs = as_batch(found) if inputs.batched else as_items(found)

@@ -139,3 +139,11 @@ def test_a_file_with_a_baseline_of_its_own_passes_and_a_fault_fails(
     assert {row.input for row in report.comparisons if row.own_error} & {*types} == wrong_on
     mine = verify(write(tmp_path / "mine.onnx", fault), theirs, input_types=types)
     assert {row.input for row in mine.comparisons if not row.passed} >= {"random", "uniform", "heavy-tailed"}
+
+
+def test_a_reference_with_float16_inputs_is_compared_on_the_rounded_inputs(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx",
+        graph([node("Sigmoid", "x", "y")], {"x": ("n", 8)}, {"y": ("n", 8)}, {}, 18, TensorProto.FLOAT16),
+    )
+    assert verify(path, path, input_types=("random", "uniform")).passed
