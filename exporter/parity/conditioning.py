@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -82,9 +81,6 @@ class DisturbedRun:
             return {}
 
 
-_FOUND: WeakKeyDictionary[GoldenOutputs, dict[tuple[int, float], tuple[DisturbedRun, ...]]] = WeakKeyDictionary()
-
-
 def disturbed_baseline(
     golden: GoldenOutputs, output: str, rows: Sequence[int], precision: Precision = "float32"
 ) -> NDArray[Any] | None:
@@ -103,11 +99,9 @@ def disturbed_baseline(
     if float32.shape != exact.shape or float32.dtype.kind != "f" or not golden.inputs.batched:
         return None
     baseline = float32.astype(np.float64)
-    known, changed, steps = _FOUND.setdefault(golden, {}), False, STEPS[precision]
+    changed = False
     for item, row in enumerate(rows):
-        if (row, steps) not in known:
-            known[row, steps] = tuple(DisturbedRun(golden, row, seed, steps) for seed in range(RUNS))
-        runs = known[row, steps]
+        runs = _disturbed_runs(golden, row, STEPS[precision])
         largest = MIN_GROWTH * _size(baseline[item] - exact[item])
         found = _median([_subtract(run.float32, exact[item], output) for run in runs])
         if largest < _size(found) < np.inf:
@@ -115,6 +109,13 @@ def disturbed_baseline(
             if largest < _size(found) < np.inf:
                 baseline[item], changed = exact[item] + found, True
     return baseline if changed else None
+
+
+def _disturbed_runs(golden: GoldenOutputs, row: int, steps: float) -> tuple[DisturbedRun, ...]:
+    def make() -> tuple[DisturbedRun, ...]:
+        return tuple(DisturbedRun(golden, row, seed, steps) for seed in range(RUNS))
+
+    return golden.kept(("disturbed runs", row, steps), make)
 
 
 def disturbed_note(rows: Sequence[Comparison]) -> list[str]:

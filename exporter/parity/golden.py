@@ -7,11 +7,11 @@ bounds memory and gives every row its own error.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Outputs = dict[str, NDArray[Any]]
+
+T = TypeVar("T")
 
 NOTES = "notes"
 """The part of a cached file that holds `GoldenOutputs.notes`."""
@@ -70,6 +72,7 @@ class GoldenOutputs:
     run_rows: RunRows | None = None
     _rows: dict[int, dict[str, Outputs]] = field(default_factory=dict[int, "dict[str, Outputs]"])
     _layers: tuple[int, tuple[Outputs, Outputs]] = (-1, ({}, {}))
+    _kept: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any])
 
     @cached_property
     def _source_key(self) -> str:
@@ -100,7 +103,7 @@ class GoldenOutputs:
 
     def run_once(self, precision: ReferencePrecision, inputs: InputSet) -> Outputs:
         """Return the source's outputs on an input set of one row, which are not kept."""
-        return replace(self, inputs=inputs, run_rows=None, _rows={})._run(precision, [0])[0]
+        return replace(self, inputs=inputs, run_rows=None, _rows={}, _kept={})._run(precision, [0])[0]
 
     def row(self, row: int) -> RowOutputs:
         """Return the outputs of a computed row, and the notes about how the source was run."""
@@ -116,6 +119,12 @@ class GoldenOutputs:
     def float64(self, output: str, rows: Sequence[int]) -> NDArray[np.float64]:
         """Return the float64 reference of computed rows, as `float32` does."""
         return np.concatenate([self._rows[row]["float64"].get(output, NO_ITEMS) for row in rows])
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returned for a key, for as long as this reference is there: it depends on it alone."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def layers(self, row: int) -> tuple[Outputs, Outputs]:
         """Return the value of every layer for one row, (1, …) each, in the order computed: in float32 and in float64.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -106,9 +105,6 @@ class RowTies:
         return native_call("the tracing of decisions", self.values.graph.path)
 
 
-_VALUES: WeakKeyDictionary[DecisionGraph, DecidingValues] = WeakKeyDictionary()
-
-
 def find_near_ties(
     golden: GoldenOutputs, output: str, rows: Sequence[int], tolerance: Tolerance
 ) -> tuple[NearTies | None, ...] | None:
@@ -129,7 +125,5 @@ def find_near_ties(
         return (None,) * len(rows) if discrete else None
     if not discrete and tolerance.min_top1 is not None:
         return None
-    values = _VALUES.get(graph)
-    if values is None or values.golden is not golden:
-        values = _VALUES[graph] = DecidingValues(golden, graph)
+    values = golden.kept("deciding values", lambda: DecidingValues(golden, graph))
     return tuple(RowTies(values, tree, row, tolerance) for row in rows)

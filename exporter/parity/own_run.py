@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_FOUND: WeakKeyDictionary[GoldenOutputs, dict[tuple[int, ...], dict[str, NDArray[Any]]]] = WeakKeyDictionary()
-
-
 def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArray[Any]:
     """Return an output of the reference's own file on some rows, shaped as the reference is; runs of a batch are kept.
 
@@ -38,11 +34,9 @@ def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArr
     Raises:
         CheckFailedError: the file fails on them.
     """
-    assert isinstance(golden.source, FileSource)
-    known, key = _FOUND.setdefault(golden, {}), tuple(rows)
-    if key not in known:
-        known[key] = run_own(golden.source, golden.inputs, rows)
-    own = known[key][output]
+    source = golden.source
+    assert isinstance(source, FileSource)
+    own = golden.kept(("own run", *rows), lambda: run_own(source, golden.inputs, rows))[output]
     return own[: len(rows)] if golden.inputs.batched else own[np.newaxis]
 
 

@@ -1,5 +1,6 @@
 """Networks that end in a decision, compared with another file: right ones pass, wrong ones fail."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def test_decisions_pass_when_they_are_right_and_fail_when_the_weights_are_not(he
         wrong = segmentation(tmp_path / "wrong.onnx", WEIGHT[::-1].copy(), HEADS[head])
     report = verify(wrong, theirs)
     assert {row.passed for row in report.comparisons if row.input in ("random", "uniform")} == {False}
+
+
+def test_no_reference_is_left_after_a_comparison(tmp_path: Path) -> None:
+    def references() -> int:
+        gc.collect()
+        return sum(isinstance(found, GoldenOutputs) for found in gc.get_objects())
+
+    before = references()
+    path = segmentation(tmp_path / "m.onnx", WEIGHT, HEADS["labels"])
+    assert not verify(segmentation(tmp_path / "wrong.onnx", WEIGHT[::-1].copy(), HEADS["labels"]), path).passed
+    assert references() == before
 
 
 def test_labels_beside_large_numbers_and_behind_masked_classes_are_compared(tmp_path: Path) -> None:
