@@ -126,7 +126,7 @@ class SectionedGroup(_Sectioned, click.Group):
         if found := difflib.get_close_matches(word, below, 1):
             return f"Did you mean '{below[found[0]]} {found[0]}'?"
         exports = any(option.name == "formats" for option in self.params)
-        return "To export, give --format." if exports and difflib.get_close_matches(word, ["export"]) else ""
+        return "To export: c3d-export --format onnx" if exports and difflib.get_close_matches(word, ["export"]) else ""
 
 
 def _write(command: click.Command, own: Sections, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -149,6 +149,8 @@ def test_every_command_refuses_code_of_others(
 ) -> None:
     path = WRITERS[form](tmp_path, marker)
     marker.unlink(missing_ok=True)
+    for name in ("c3d.pth", "bikes.mp4"):  # what is not there is refused first
+        (tmp_path / name).touch()
     commands = (
         ("verify", "parity", path),
         ("verify", "parity", path, "--weights", "c3d.pth"),

@@ -80,7 +80,14 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_the_command_is_parsed_into_the_request(case: str, parse: Parse) -> None:
+def test_the_command_is_parsed_into_the_request(
+    case: str, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my videos").mkdir()
+    for name in ("a checkpoint's.pth", "my videos/a.mp4", "w.pt", "mean.npy", "b.mp4"):
+        Path(name).touch()
+    Path("names.txt").write_text("walking\nrunning\n")
     request = REQUESTS[case]
     assert parse(export_command(request)) == replace(request, name=request.name or "c3d")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from helpers import small_models
 from helpers.bench_reports import LONG, REPORT, row
 from helpers.page import Page, assert_complete
 
@@ -91,6 +92,8 @@ def test_the_command_writes_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         return REPORT
 
     monkeypatch.setattr(exporter.workflows.bench, "benchmark", measured)
-    reported = CliRunner().invoke(bench_command, ["c3d.onnx", "--html", str(tmp_path / "b.html"), "--json"])
+    small_models.network(tmp_path / "c3d.onnx")
+    arguments = [str(tmp_path / "c3d.onnx"), "--html", str(tmp_path / "b.html"), "--json"]
+    reported = CliRunner().invoke(bench_command, arguments)
     assert reported.exit_code == 0
     assert (tmp_path / "b.html").read_text("utf-8").startswith("<!doctype html>")
