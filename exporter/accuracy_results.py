@@ -68,7 +68,7 @@ class StructureCheck:
         """Return the result as a sentence."""
         if self.passed is None or self.budget_used is None:
             return f"not compared without rounding ({self.reason}): only the signal-to-noise ratio decides"
-        evaluated = f"without its rounding the graph {'equals' if self.passed else 'differs from'} the reference"
+        evaluated = f"without its rounding it {'equals' if self.passed else 'differs from'} the reference"
         used = f"{self.budget_used:.2g} times the allowed error on {self.worst}"
         weights = f"{self.originals} of {self.weights} weights in fewer bits are the reference's, rounded"
-        return f"{evaluated} ({used}; {weights if self.weights else 'no weight is in fewer bits'})"
+        return f"{evaluated}: {used}; {weights if self.weights else 'no weight is in fewer bits'}"

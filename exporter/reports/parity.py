@@ -52,7 +52,7 @@ def print_parity(report: ParityReport, console: Console) -> None:
     if report.held_out is not None:
         print_field("accuracy", escape(str(report.held_out)), console)
     if report.structure is not None:
-        print_field("structure", escape(str(report.structure)), console)
+        print_field("graph", escape(str(report.structure)), console)
     print_raised(report.raised_layers, console)
     if report.against is not None:
         _print_against(report, console)
