@@ -2,8 +2,9 @@
 
 The baseline of a file that does not compute in float32 is its graph in float32, evaluated node by node. Float16 has a
 smaller range than that, and engines overflow in places where the evaluator does not, such as onnxruntime's
-ReduceLogSumExp of large float64 numbers. Where the file itself returns NaN or infinities on an input, an artifact of
-that precision may do so too.
+ReduceLogSumExp of large float64 numbers, or drop a NaN that float32 makes of them, such as its pools. Where the file
+itself returns NaN or infinities on an input, or numbers in place of those of the baseline, an artifact of that
+precision may do so too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
+from exporter.parity.compare import nonfinite_class
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.own_run import own_output
@@ -24,14 +26,17 @@ from exporter.parity.tolerance import Tolerance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+DISCRETE = "iubUSO"
+"""The kinds of dtypes that hold neither NaN nor infinities."""
+
 
 def baseline_in_own_precision(
     golden: GoldenOutputs, output: str, rows: Sequence[int], values: NDArray[Any], tolerance: Tolerance
 ) -> NDArray[Any]:
-    """Return the float32 baseline of some rows, with the NaN and infinities that the file returns by itself.
+    """Return the float32 baseline of some rows, with what the file itself returns where NaN and infinities differ.
 
-    The file is run only where an artifact returns such values and the baseline does not. A float32 artifact has no
-    excuse in a file of fewer bits, whose range is smaller.
+    The file is run only where an artifact's differ from the baseline's, and counts only where it has the artifact's. A
+    float32 artifact has no excuse in a file of fewer bits, whose range is smaller.
 
     Args:
         golden: holds the baseline.
@@ -45,10 +50,16 @@ def baseline_in_own_precision(
         return float32
     if tolerance.min_top1 is None and source.precision != "float64":
         return float32
-    if values.shape != float32.shape or not _overflows(values, float32).any():
+    if values.shape != float32.shape or values.dtype.kind in DISCRETE:
+        return float32
+    found = nonfinite_class(values.astype(np.float64))
+    differs = found != nonfinite_class(float32)
+    if not differs.any():
         return float32
     own = own_output(golden, output, rows)
-    return np.where(_overflows(own, float32), own, float32) if own.shape == float32.shape else float32
+    if own.shape != float32.shape or own.dtype.kind in DISCRETE:
+        return float32
+    return np.where(differs & (found == nonfinite_class(own.astype(np.float64))), own, float32)
 
 
 def overflow_notes(result: RunResult, golden: GoldenOutputs) -> list[str]:
@@ -69,6 +80,6 @@ def overflow_notes(result: RunResult, golden: GoldenOutputs) -> list[str]:
 
 def _overflows(values: NDArray[Any], baseline: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where values are NaN or infinite and the baseline is finite."""
-    if values.dtype.kind in "iubUSO":
+    if values.dtype.kind in DISCRETE:
         return np.zeros(values.shape, bool)
     return ~np.isfinite(values.astype(np.float64)) & np.isfinite(baseline)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from helpers import parity
-from helpers.graphs import make_model, node
+from helpers.graphs import graph, make_model, node, save
 from onnx import NodeProto, TensorProto, helper
 
 from exporter.results import ParityReport
@@ -82,3 +82,29 @@ def test_another_number_in_the_operator_that_overflows_is_found(tmp_path: Path) 
     scaled = (node("Mul", "x near", "s"), node("ReduceLogSumExp", "s a", "y"))
     report = parity.verify(logarithms(tmp_path / "mine.onnx", *scaled), theirs, input_types=FINITE_AND_NOT)
     assert {"random", "uniform"} <= {row.input for row in report.comparisons if not row.passed}
+
+
+def pooled(path: Path, factor: float) -> Path:
+    """Write a network with a part in float16: of large pixels float32 makes a NaN, which onnxruntime's pool drops."""
+    nodes = [
+        node("Mul", "x k", "s"),
+        node("Exp", "s", "e"),
+        node("Mul", "e f", "m"),
+        node("Sub", "e m", "d"),
+        node("MaxPool", "d", "y", kernel_shape=[2, 3], pads=[1, 1, 1, 1], strides=[2, 1]),
+        node("Cast", "x", "h", to=TensorProto.FLOAT16),
+        node("Reshape", "h shape", "r"),
+        node("Cast", "r", "z", to=TensorProto.FLOAT),
+    ]
+    numbers = {"k": np.array(0.5, np.float32), "f": np.array(factor, np.float32), "shape": np.array([-1, 2, 4, 4])}
+    return save(path, graph(nodes, {"x": ("n", 2, 4, 4)}, {"y": ("n", 2, 3, 4), "z": ("n", 2, 4, 4)}, numbers, 18))
+
+
+def test_a_file_that_drops_the_nan_of_float32_passes_against_itself_and_a_fault_fails(tmp_path: Path) -> None:
+    theirs, mine = pooled(tmp_path / "theirs.onnx", 0.5), pooled(tmp_path / "mine.onnx", 0.6)
+    types = ("random", "uniform", "saturated")
+    report = parity.verify(theirs, theirs, input_types=types)
+    assert report.passed
+    assert {row.output for row in report.comparisons if row.own_error} == {"y"}
+    failed = [row for row in parity.verify(mine, theirs, input_types=types).comparisons if not row.passed]
+    assert {"random", "uniform"} <= {row.input for row in failed}
