@@ -14,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.message_limits import check_fields, require_expandable
+from exporter.onnx_io.subgraphs import all_graphs, sort_nodes
 from models.errors import first_line
 from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader, field_header
@@ -91,6 +92,8 @@ def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
     require_expandable(model, path)
+    for graph in all_graphs(model.graph):
+        sort_nodes(graph)
     return model
 
 

@@ -1,6 +1,7 @@
 """Walks over ONNX graphs together with the graphs inside them: the branches of If, the bodies of Loop and Scan."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
@@ -27,6 +28,28 @@ def nested_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for inner in inner_graphs(nodes):
         for graph in all_graphs(inner):
             yield from graph.node
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put a graph's nodes in the order that ONNX demands, each after those that it depends on.
+
+    onnxruntime loads them in any order, and its converter to float16 appends its casts. A graph in order stays as it
+    is, and so does one with a cycle.
+    """
+    producers = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
+    needs = {
+        number: {producers[name] for name in (*node.input, *captured_values(node)) if name in producers} - {number}
+        for number, node in enumerate(graph.node)
+    }
+    if all(max(found, default=-1) < number for number, found in needs.items()):
+        return
+    try:
+        order = [*TopologicalSorter(needs).static_order()]
+    except CycleError:
+        return
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes[number] for number in order)
 
 
 def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
