@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import CheckFailedError
-from exporter.parity.feeds import cast_feeds
+from exporter.parity.feeds import as_items, cast_feeds
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
@@ -36,8 +34,13 @@ def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArr
     """
     source = golden.source
     assert isinstance(source, FileSource)
-    own = golden.kept(("own run", *rows), lambda: run_own(source, golden.inputs, rows))[output]
-    return own[: len(rows)] if golden.inputs.batched else own[np.newaxis]
+
+    def run() -> dict[str, NDArray[Any]]:
+        outputs = run_own(source, golden.inputs, rows)
+        return outputs if golden.inputs.batched else as_items(outputs)
+
+    own = golden.kept(("own run", *rows), run)[output]
+    return own[: len(rows)] if golden.inputs.batched else own
 
 
 def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> dict[str, NDArray[Any]]:

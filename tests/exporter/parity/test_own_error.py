@@ -147,3 +147,22 @@ def test_a_reference_with_float16_inputs_is_compared_on_the_rounded_inputs(tmp_p
         graph([node("Sigmoid", "x", "y")], {"x": ("n", 8)}, {"y": ("n", 8)}, {}, 18, TensorProto.FLOAT16),
     )
     assert verify(path, path, input_types=("random", "uniform")).passed
+
+
+@pytest.mark.parametrize("operator", ["Identity", "ArgMax"])
+def test_a_sequence_of_another_sign_fails(tmp_path: Path, operator: str) -> None:
+    def write(name: str, sign: float) -> Path:
+        nodes = [HALF, node("Mul", "h k", "m"), node(operator, "m", "a"), node("SequenceConstruct", "a a", "y")]
+        found = TensorProto.INT64 if operator == "ArgMax" else TensorProto.FLOAT16
+        outputs = [helper.make_tensor_sequence_value_info("y", found, None)]
+        held = [onnx.numpy_helper.from_array(np.full(1, sign, np.float16), "k")]
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])]
+        opset = helper.make_opsetid("", 17)
+        model = helper.make_model(
+            helper.make_graph(nodes, "g", inputs, outputs, held), opset_imports=[opset], ir_version=8
+        )
+        return save(tmp_path / name, model)
+
+    reference = write("reference.onnx", 1)
+    assert verify(write("same.onnx", 1), reference).passed
+    assert not verify(write("other.onnx", -1), reference).passed
