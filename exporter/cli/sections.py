@@ -112,17 +112,17 @@ class SectionedGroup(_Sectioned, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:
-            if not error.possibilities and (hint := self._suggest(args[0])):
+            below = self._commands_below()
+            if (args[0] in below or not error.possibilities) and (hint := self._suggest(args[0], below)):
                 raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx) from error
             raise
 
-    def _suggest(self, word: str) -> str:
-        below = {
-            name: group
-            for group, command in self.commands.items()
-            if isinstance(command, click.Group)
-            for name in command.commands
-        }
+    def _commands_below(self) -> dict[str, str]:
+        """Return {command of a group of this one: the group's name}."""
+        groups = [(name, group) for name, group in self.commands.items() if isinstance(group, click.Group)]
+        return {command: name for name, group in groups for command in group.commands}
+
+    def _suggest(self, word: str, below: Mapping[str, str]) -> str:
         if found := difflib.get_close_matches(word, below, 1):
             return f"Did you mean '{below[found[0]]} {found[0]}'?"
         exports = any(option.name == "formats" for option in self.params)

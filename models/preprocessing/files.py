@@ -37,7 +37,7 @@ def find_profile(name_or_file: str | Path) -> Preprocessing:
     if not path.suffix and not path.exists():
         similar = did_you_mean(str(name_or_file), by_name)
         raise UsageError(
-            f"no profile {name_or_file}: there are {', '.join(by_name)}; or give a .json or .toml file{similar}"
+            f"no profile {name_or_file}; known are {', '.join(by_name)}; or give a .json or .toml file{similar}"
         )
     return read_profile(path)
 

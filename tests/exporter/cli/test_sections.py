@@ -94,6 +94,7 @@ def test_no_heading_lists_an_option_that_no_command_has() -> None:
         (["export"], "--format"),
         (["predikt", "a.onnx"], "'predict'"),
         (["partiy"], "'verify parity'"),
+        (["parity"], "'verify parity'"),
         (["verify", "self-tset"], "'self-test'"),
         (["bench", "--al"], "'--all'"),
     ],

@@ -10,6 +10,8 @@ from helpers.graphs import graph, make_model, node, normal, save
 from helpers.parity import verify
 from onnx import NodeProto, TensorProto, helper
 
+from exporter.parity.own_error import OwnErrorTolerance
+
 TYPES = ("random", "uniform", "saturated", "constant", "zeros")
 HALF = node("Cast", "x", "h", to=TensorProto.FLOAT16)
 """The input in float16, `h`."""
@@ -71,6 +73,14 @@ def test_an_error_beyond_a_multiple_of_the_file_s_own_fails(tmp_path: Path) -> N
     report = verify(mine, theirs, input_types=("random", "constant"))
     assert {row.passed for row in report.comparisons if row.input == "random"} == {True}
     assert {row.passed for row in report.comparisons if row.input == "constant"} == {False}
+
+
+def test_twice_the_own_error_of_the_item_passes() -> None:
+    tolerance = OwnErrorTolerance("float16", 40.0, None, own=(0.25, 8.0))
+    exact, ones = np.zeros((2, 16)), np.tile([1.0, -1.0], 8)
+    for item, own in enumerate((0.25, 8.0)):
+        used = [tolerance.item(item).measure(ones * own * factor, exact[item], exact[item])[1] for factor in (1.9, 2.1)]
+        assert used[0] < 1 < used[1]
 
 
 def test_nothing_is_proved_where_the_file_is_wrong_on_every_input(tmp_path: Path) -> None:

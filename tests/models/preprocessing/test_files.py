@@ -40,7 +40,7 @@ def test_a_toml_file_needs_only_what_has_no_default(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="no profile cafe: there are unknown, caffe-sports1m"):
+    with pytest.raises(UsageError, match="no profile cafe; known are unknown, caffe-sports1m"):
         find_profile("cafe")
     with pytest.raises(UsageError, match=r"; did you mean caffe-sports1m\?$"):
         find_profile("cafe-sports1m")
