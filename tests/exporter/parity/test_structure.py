@@ -214,3 +214,33 @@ def test_nodes_in_another_order_than_onnx_demands(theirs: Path, tmp_path: Path) 
     assert compare(path, path).passed
     faulty = casts_last(network(tmp_path / "faulty.onnx", float16, FAULTS["a slope below zero"]))
     assert not compare(faulty, theirs).passed
+
+
+def test_a_range_from_0_to_6_is_a_relu6_beside_ranges_that_cut_values_off(tmp_path: Path) -> None:
+    arrays: Arrays = {"w": normal(6, 3, 3, 3, 3), "v": normal(4, 6, 3, 3, 3) * np.float32(0.1)}
+    arrays |= {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    ends = [node("GlobalAveragePool", "v2", "p"), node("Flatten", "p", "y")]
+
+    def write(name: str, limit: list[NodeProto], sums: list[NodeProto]) -> Path:
+        first, second = node("Conv", "x w", "c1", pads=[1] * 6), node("Conv", "r1 v", "c2", pads=[1] * 6)
+        return save(tmp_path / name, graph([first, *limit, second, *sums, *ends], INPUTS, {"y": ("n", 4)}, arrays, 21))
+
+    reference = write("theirs.onnx", [node("Clip", "c1 low high", "r1")], [node("Identity", "c2", "v2")])
+    arrays |= {"s": np.array(6 / 255, np.float32), "z": np.array(0, np.uint8)}
+    arrays |= {"s2": np.array(0.02, np.float32), "z2": np.array(0, np.int8)}  # 2.5, where the sums reach 10
+    relu6 = [node("QuantizeLinear", "c1 s z", "q1"), node("DequantizeLinear", "q1 s z", "r1")]
+    narrow = [node("QuantizeLinear", "c2 s2 z2", "q2"), node("DequantizeLinear", "q2 s2 z2", "v2")]
+    for name, limit in (("right.onnx", relu6), ("wrong.onnx", [node("Relu", "c1", "r1")])):
+        structure = compare(write(name, limit, narrow), reference).structure
+        assert structure is not None
+        assert structure.passed is (name == "right.onnx")
+
+
+def test_a_given_array_and_a_random_input_are_evaluated(theirs: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x=normal(1, 3, 4, 8, 8, seed=3))
+    mine = network(tmp_path / "m.onnx", one_pair)
+    report = verify(mine, theirs, arrays=(tmp_path / "mine.npz",), input_types=("uniform", "random"))
+    assert report.structure is not None
+    assert len(report.structure.inputs) == 2
+    assert "mine" in report.structure.inputs[0]
+    assert report.structure.inputs[1] in ("uniform", "random")

@@ -1,7 +1,7 @@
 """Quantising operators without their rounding: a quantised value is `real / scale + zero_point`, which is no integer.
 
 A graph in 8 bits is then the real function that it approximates. Saturation is more than rounding: a range that begins
-at 0 stands for a ReLU. So values are limited as `Limits` says.
+at 0 does the work of a ReLU, one from 0 to 6 that of a ReLU6. So values are limited as `Limits` says.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.kernels.quantization import from_first, spread, to_first
 from exporter.engines.reference.node import Node, UnsupportedError
 
-Limits = Literal["zero", "none", "all"]
-"""What limits quantised values: 0, where the lowest or highest level stands for it; nothing; or all levels of the
-type."""
+Limits = Literal["activation", "none", "all"]
+"""What limits quantised values: 0, where the lowest or highest level stands for it, and 6, where the levels reach from
+0 to 6; nothing; or all levels of the type."""
+RELU6_ERROR = 1e-6
+"""How far the end of a range may be from 6, relative to it: scales are float32."""
 LevelKernel = Callable[..., Any]
 """Takes the limits, the node and its inputs, as a `Kernel` does."""
 
@@ -29,7 +31,8 @@ def quantize_linear(limits: Limits, node: Node, x: Any, scale: Any, zero_point: 
     if zero_point is None:
         zero_point = np.uint8(0)
     zeros = spread(node, zero_point, x)
-    return _limit(limits, x / spread(node, scale, x) + zeros.astype(np.float64), zeros)
+    steps = spread(node, scale, x)
+    return _limit(limits, x / steps + zeros.astype(np.float64), zeros, steps)
 
 
 def dequantize_linear(_limits: Limits, node: Node, x: Any, scale: Any, zero_point: Any = None) -> Any:
@@ -140,17 +143,20 @@ def _real(levels: Any, scale: Any, zero_point: Any = None) -> Any:
 
 def _levels(limits: Limits, real: Any, scale: Any, zero_point: Any = None) -> Any:
     zeros = np.uint8(0) if zero_point is None else np.asarray(zero_point).reshape(())
-    return _limit(limits, real / np.asarray(scale, np.float64).reshape(()) + zeros.astype(np.float64), zeros)
+    step = np.asarray(scale, np.float64).reshape(())
+    return _limit(limits, real / step + zeros.astype(np.float64), zeros, step)
 
 
-def _limit(limits: Limits, levels: Any, zeros: Any) -> Any:
+def _limit(limits: Limits, levels: Any, zeros: Any, scale: Any) -> Any:
     if zeros.dtype.kind not in "iu" or limits == "none":
         return levels
     lowest, highest = np.iinfo(zeros.dtype).min, np.iinfo(zeros.dtype).max
     if limits == "all":
         return np.clip(levels, lowest, highest)
+    from_zero = zeros == lowest
+    to_six = from_zero & np.isclose((highest - lowest) * scale, 6, rtol=RELU6_ERROR, atol=0)
     return np.clip(
-        levels, np.where(zeros == lowest, lowest, -np.inf), np.where(zeros == highest, float(highest), np.inf)
+        levels, np.where(from_zero, lowest, -np.inf), np.where(to_six | (zeros == highest), float(highest), np.inf)
     )
 
 

@@ -1,0 +1,69 @@
+"""Which of the reference's weights an artifact's weight in fewer bits is a rounding of."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.graphs import normal
+from numpy.typing import NDArray
+
+from exporter.onnx_io.rounded_weights import RoundedWeight
+from exporter.parity.original_weights import find_original
+
+SCALE = np.float32(1 / 32)
+MATRIX = normal(6, 4)
+
+
+def quantised(values: NDArray[Any], scale: np.float32 = SCALE) -> RoundedWeight:
+    levels = np.clip(np.rint(values / scale), -128, 127).astype(np.int8)
+    return RoundedWeight("w", levels, np.asarray(scale), None, True)
+
+
+def half(values: NDArray[Any]) -> RoundedWeight:
+    return RoundedWeight("w", values.astype(np.float16), None, None, True)
+
+
+@pytest.mark.parametrize("form", [quantised, half])
+def test_a_weight_is_found_by_its_numbers_in_each_order_of_its_axes(form: Any) -> None:
+    unit = SCALE if form is quantised else np.float32(1)
+    others = [normal(6, 4, seed=7), normal(4, 6, seed=8)]
+    for kept, wanted in ((MATRIX, MATRIX), (MATRIX.T.copy(), MATRIX)):
+        found = find_original(form(wanted), {24: [*others, kept]})
+        assert found is not None
+        assert np.array_equal(found, wanted / unit)
+    conv = normal(2, 3, 4, 1, 2)
+    stacked = conv.transpose(0, 2, 1, 3, 4).reshape(2, 12, 1, 2)
+    found = find_original(form(stacked), {conv.size: [conv]})
+    assert found is not None
+    assert np.array_equal(found, stacked / unit)
+
+
+def test_one_number_that_is_more_than_half_a_level_off_is_no_rounding() -> None:
+    for off, expected in ((0.49, True), (0.52, False)):
+        exact = np.rint(MATRIX / SCALE) * SCALE
+        weight = quantised(exact)
+        exact[-1, -1] += np.float32(off) * SCALE
+        assert (find_original(weight, {24: [exact]}) is not None) is expected
+
+
+def test_of_two_that_fit_none_is_the_original_unless_they_are_equal() -> None:
+    weight = quantised(MATRIX)
+    other = MATRIX.copy()
+    other[0, 0] = np.rint(MATRIX[0, 0] / SCALE) * SCALE
+    assert other[0, 0] != MATRIX[0, 0]
+    assert find_original(weight, {24: [MATRIX, other]}) is None
+    assert find_original(weight, {24: [MATRIX, MATRIX.copy()]}) is not None
+
+
+def test_a_single_number_is_within_half_a_unit_of_others_by_chance() -> None:
+    one = np.array([1.5], np.float32)
+    assert find_original(half(one), {1: [one]}) is None
+    two = np.array([1.5, 2.5], np.float32)
+    assert find_original(half(two), {2: [two]}) is not None
+
+
+def test_a_scale_too_coarse_for_its_weight_is_no_rounding() -> None:
+    assert np.abs(MATRIX).max() < 8
+    assert find_original(quantised(MATRIX, np.float32(8)), {24: [MATRIX]}) is None
+    zeros = np.zeros_like(MATRIX)
+    assert find_original(quantised(zeros, np.float32(8)), {24: [zeros]}) is not None
