@@ -104,17 +104,17 @@ def operator_tables() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process of one thread for each core and one more, at most four, for the whole default suite.
+    """A process of one thread for each of at most four cores, for the whole default suite; all else runs in this process.
 
-    A tenth of the time of tests is waiting for processes that they start. All else runs in this process, so
-    `--pdb`, `-s`, chosen files and tests and the marked ones work as without processes. Threads for networks as small as
-    the tests' cost more than they gain.
+    So `--pdb`, `-s`, chosen files and tests and the marked ones work as without processes. Threads for networks as small
+    as the tests' cost more than they gain. A process more than cores gains nothing: tests wait for a tenth of the time, but
+    each process makes the fixtures again.
     """
     whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.keyword
     if not whole or config.option.capture == "no" or config.option.markexpr != DEFAULT_MARKERS:
         return 0
     os.environ["OMP_NUM_THREADS"] = "1"
-    return min(available_cpus() + 1, 4)
+    return min(available_cpus(), 4)
 
 
 @pytest.hookimpl(tryfirst=True)
