@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest_fields import NetworkRecord
 from exporter.errors import ArtifactError, BadInputError, UsageError
 from models.architectures import parse_settings
 from models.built_model import BuiltModel
@@ -78,6 +79,7 @@ def _with_recorded_facts(model: BuiltModel, manifest: Manifest, reference: Build
 def _rebuild_clip_network(
     artifact: LoadedArtifact, reference: BuildOptions | BuiltModel, progress: Progress
 ) -> tuple[BuiltModel, tuple[str, ...]]:
+    """Return the network as it takes clips, and notes; see `rebuild_network`."""
     from models.builder import build, rebuild, state_sha256
 
     manifest = artifact.manifest
@@ -92,22 +94,8 @@ def _rebuild_clip_network(
             )
         return build(reference, progress), ()
     network, checkpoint = manifest.network, manifest.checkpoint
-    if not network.architecture:
-        raise ArtifactError(
-            f"{artifact.path}: was exported from {network.description}, which this tool cannot build; compare it with "
-            "another model file (--against FILE), or pass the network to exporter.verify_parity"
-        )
-    structure = (reference.batch_norm, reference.pool5, reference.input_size, reference.variant, reference.new_head)
-    if any(structure) or reference.num_classes is not None:
-        raise UsageError(
-            f"{artifact.path.name} has a manifest that describes its network ({network.description}); --batch-norm, "
-            "--pool5, --input-size, --variant, --num-classes and --new-head are for files without one"
-        )
-    if reference.weights is None and reference.selection != WeightSelection():
-        raise UsageError(
-            f"{artifact.path.name} has a manifest that records which tensors were taken; --key, --prefix, --ema, "
-            "--ignore and --key-map are for another checkpoint, given with --weights"
-        )
+    _require_buildable(artifact.path, network)
+    _check_overrides(artifact.path.name, network, reference)
     weights = reference.weights or (checkpoint and find_checkpoint(artifact.path, checkpoint))
     options = BuildOptions(
         seed=network.seed,
@@ -137,6 +125,29 @@ def _rebuild_clip_network(
             "kind of processor or with this torch; verify where it was exported, or export from a checkpoint"
         )
     return built, _describe_overrides(built)
+
+
+def _require_buildable(path: Path, network: NetworkRecord) -> None:
+    if not network.architecture:
+        raise ArtifactError(
+            f"{path}: was exported from {network.description}, which this tool cannot build; compare it with "
+            "another model file (--against FILE), or pass the network to exporter.verify_parity"
+        )
+
+
+def _check_overrides(name: str, network: NetworkRecord, reference: BuildOptions) -> None:
+    """Refuse options that describe what the manifest of the artifact `name` records already."""
+    structure = (reference.batch_norm, reference.pool5, reference.input_size, reference.variant, reference.new_head)
+    if any(structure) or reference.num_classes is not None:
+        raise UsageError(
+            f"{name} has a manifest that describes its network ({network.description}); --batch-norm, "
+            "--pool5, --input-size, --variant, --num-classes and --new-head are for files without one"
+        )
+    if reference.weights is None and reference.selection != WeightSelection():
+        raise UsageError(
+            f"{name} has a manifest that records which tensors were taken; --key, --prefix, --ema, "
+            "--ignore and --key-map are for another checkpoint, given with --weights"
+        )
 
 
 def _describe_overrides(built: BuiltModel) -> tuple[str, ...]:

@@ -21,14 +21,13 @@ from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.cast import inline_functions
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
+from exporter.onnx_io.subgraphs import LAYER_OPERATORS, STANDARD_DOMAINS
 from models.errors import first_line
 
 SIZES = (1024, 1536, 2048)
 PRODUCTS = ("torch", "numpy")
 MIN_SECONDS = 0.2
 """How long each product is repeated; the fastest call counts, because a roof is what the machine can do."""
-
-COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -84,7 +83,7 @@ def count_multiply_adds(path: Path, inputs: Shapes) -> tuple[int, tuple[str, ...
     """Count the multiply-adds of an ONNX graph for inputs of the sizes given.
 
     Returns:
-        The count, and the nodes of the operators `COUNTED` whose shapes are not known.
+        The count, and the nodes of the operators `LAYER_OPERATORS` whose shapes are not known.
 
     Raises:
         ArtifactError: the graph cannot be read, or does not take these sizes.
@@ -95,7 +94,7 @@ def count_multiply_adds(path: Path, inputs: Shapes) -> tuple[int, tuple[str, ...
             _, shapes = cost.infer_sizes(model, inputs, strict=True)
     except Exception as error:  # onnx raises several classes for invalid graphs
         raise ArtifactError(f"{path}: its sizes cannot be inferred: {first_line(error)}") from error
-    nodes = [node for node in model.graph.node if node.op_type in COUNTED and node.domain in ("", "ai.onnx")]
+    nodes = [node for node in model.graph.node if node.op_type in LAYER_OPERATORS and node.domain in STANDARD_DOMAINS]
     total, uncounted = 0, list[str]()
     for node in nodes:
         if shapes.keys() >= {*node.input[:2], node.output[0]}:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from exporter.engines.torch_members import read_member
-from exporter.errors import ArtifactError, UnavailableError
+from exporter.errors import ArtifactError, UnavailableError, join_limited
 from exporter.system import cpu_features
 
 CPU_FEATURES = "c3d_export.cpu_features"
@@ -53,8 +53,7 @@ def require_processor(path: Path, metadata: Mapping[str, str]) -> None:
         )
     missing = sorted(set(metadata.get(CPU_FEATURES, "").split()) - cpu_features())
     if missing:
-        named = ", ".join(missing[:MAX_NAMED]) + (f" and {len(missing) - MAX_NAMED} more" * (len(missing) > MAX_NAMED))
         raise UnavailableError(
-            f"{path}: was compiled for a processor with {named}, which this one does not have; export it again here, "
-            "or take --format pt2 or onnx"
+            f"{path}: was compiled for a processor with {join_limited(missing, MAX_NAMED)}, which this one does not "
+            "have; export it again here, or take --format pt2 or onnx"
         )

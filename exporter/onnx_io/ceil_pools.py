@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from exporter.onnx_io.attributes import read_attributes
-from exporter.onnx_io.subgraphs import all_graphs
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, all_graphs
 from exporter.onnx_io.windows import explicit_pads, read_window
 
 if TYPE_CHECKING:  # its import takes longer than reading a model, and few models have such pools
@@ -78,7 +78,7 @@ def _find_pools(model: ir.Model) -> list[ir.Node]:
     return [
         node
         for node in model.graph.all_nodes()
-        if node.op_type in POOLS and node.domain in ("", "ai.onnx") and _may_exceed(read_attributes(node))
+        if node.op_type in POOLS and node.domain in STANDARD_DOMAINS and _may_exceed(read_attributes(node))
     ]
 
 

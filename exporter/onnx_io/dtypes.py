@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 """The element types that hold floating-point numbers of 16 bits or more."""
+FLOAT16_MAX = 65504.0
+"""The largest number of float16."""
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 _ONNX_NAMES = {numpy: onnx for onnx, numpy in _NUMPY_NAMES.items()}
 

@@ -10,13 +10,13 @@ from exporter.onnx_io.cast import inline_functions
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.element_types import infer_element_types
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.subgraphs import all_graphs
+from exporter.onnx_io.subgraphs import LAYER_OPERATORS, all_graphs
 from models.errors import count
 
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 INTEGER_LAYERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"})
 """Operators that multiply integers, in ONNX's domain and onnxruntime's."""
 MAX_NAMES = 4
+"""Layers of a less frequent type that `describe_layer_types` names; more are only counted."""
 
 
 def find_layer_types(model: onnx.ModelProto) -> dict[str, str]:
@@ -31,9 +31,9 @@ def find_layer_types(model: onnx.ModelProto) -> dict[str, str]:
     for graph in all_graphs(model.graph):
         dequantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
         for node in graph.node:
-            if node.op_type in INTEGER_LAYERS or (node.op_type in LAYERS and {*node.input[:2]} <= dequantised):
+            if node.op_type in INTEGER_LAYERS or (node.op_type in LAYER_OPERATORS and {*node.input[:2]} <= dequantised):
                 found[node.name or node.output[0]] = "int8"
-            elif node.op_type in LAYERS:
+            elif node.op_type in LAYER_OPERATORS:
                 found[node.name or node.output[0]] = dtype_name(types.get(node.input[0], 0))
     return found
 

@@ -12,6 +12,7 @@ from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.load import cause_line
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
 
 
 def min_ir_version(opset: int) -> int:
@@ -88,7 +89,7 @@ def lower_opset(model: ir.Model, target: int) -> None:
     """
     source = model.graph.opset_imports[""]
     for node in list(model.graph.all_nodes()):
-        if node.domain in ("", "ai.onnx") and not _lower(node, source, target):
+        if node.domain in STANDARD_DOMAINS and not _lower(node, source, target):
             raise UsageError(
                 f"{node.name or node.op_type}: {node.op_type} is used in a way that opset {target} does not have; "
                 f"add --opset {source}"

@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.subgraphs import SHAPE_OPERATORS, inner_graphs, nested_nodes
+from exporter.onnx_io.subgraphs import SHAPE_OPERATORS, STANDARD_DOMAINS, inner_graphs, nested_nodes
 
 RANDOM_OPERATORS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -36,7 +36,7 @@ def random_node(model: onnx.ModelProto) -> str | None:
     """Return what `find_random_node` returns, for a model. Subgraphs and local functions are searched too."""
     search = _Search(
         {(function.domain, function.name): function for function in model.functions},
-        next((imported.version for imported in model.opset_import if imported.domain in ("", "ai.onnx")), 1),
+        next((imported.version for imported in model.opset_import if imported.domain in STANDARD_DOMAINS), 1),
     )
     return search.in_graph(model.graph)
 

@@ -5,6 +5,10 @@ from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
+STANDARD_DOMAINS = ("", "ai.onnx")
+"""The two names of the standard operators' domain."""
+LAYER_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""The convolutions and matrix products of the standard domain: what a network spends its time on."""
 SHAPE_OPERATORS = frozenset({"Shape", "Size"})
 """Operators whose outputs do not depend on the values of their inputs."""
 

@@ -45,7 +45,7 @@ def write_onnx(
 
     Args:
         model: the model.
-        folder: where to.
+        folder: where the files go; it exists.
         name: the file's name.
         external_data: write the weights into a file of their own.
         full_check: infer every shape in the check too.
@@ -58,8 +58,8 @@ def write_onnx(
         C3DExportError: the checker rejects the model, which is a fault of this tool or its libraries.
     """
     weights = {
-        name: initializer.const_value
-        for name, initializer in model.graph.initializers.items()
+        key: initializer.const_value
+        for key, initializer in model.graph.initializers.items()
         if initializer.const_value is not None
         and initializer.const_value.nbytes >= INLINE_BELOW
         and initializer.const_value.dtype != ir.DataType.STRING

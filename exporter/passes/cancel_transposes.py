@@ -2,8 +2,9 @@
 
 import onnx_ir as ir
 
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
 from exporter.passes.base import NodePass
-from exporter.passes.graph import ONNX, display_name, replace_value
+from exporter.passes.graph import display_name, replace_value
 
 LAST, FIRST = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]
 """From (N, C, T, H, W) to (N, T, H, W, C), and back."""
@@ -56,7 +57,7 @@ def cancel(model: ir.Model, node: ir.Node) -> str | None:
 
 def permuted(node: ir.Node, neighbour: ir.Node | None) -> list[int]:
     """Return the permutation of a standard Transpose in the same graph as `neighbour`; [] for other nodes."""
-    standard = node.op_type == "Transpose" and node.domain in ONNX
+    standard = node.op_type == "Transpose" and node.domain in STANDARD_DOMAINS
     beside = neighbour is not None and node.graph is neighbour.graph
     return list(node.attributes.get_ints("perm") or ()) if standard and beside else []
 

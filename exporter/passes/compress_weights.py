@@ -15,10 +15,11 @@ Parity checks the result as an approximation, by its signal-to-noise ratio.
 import numpy as np
 import onnx_ir as ir
 
+from exporter.onnx_io.dtypes import FLOAT16_MAX
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
 from exporter.passes.base import GraphPass
 from exporter.passes.builder import MATRIX_PREFIXES, insert_node
 from exporter.passes.graph import (
-    ONNX,
     add_initializer,
     constant,
     get_opset,
@@ -39,7 +40,6 @@ MIN_ELEMENTS = 4096
 BLOCKS = (128, 64, 32)
 """Inputs that share a scale: the largest of these that divides a layer's inputs. onnxruntime's kernel has all of
 them."""
-FLOAT16_MAX = 65504.0
 MIN_CONV_RANK = 4
 """Axes of a 2-D convolution's weight: outputs, inputs, rows, columns."""
 
@@ -74,7 +74,7 @@ class CompressWeights(GraphPass):
         consumer = next(iter(value.uses())).node
         weights = read_array(value)
         if not np.abs(weights).max(initial=0.0) <= FLOAT16_MAX:
-            self.decide(consumer, "left in fp32", "a weight is beyond float16's largest number, 65504")
+            self.decide(consumer, "left in fp32", f"a weight is beyond float16's largest number, {FLOAT16_MAX:g}")
             return False
         uses, name, first = list(value.uses()), str(value.name), model.graph[0]
         for use in uses:
@@ -92,7 +92,7 @@ class CompressWeights(GraphPass):
         consumer, index = uses[0].node, uses[0].idx
         # Winograd transforms the weights of a convolution, beginning with a Reshape
         transformed = consumer.op_type == "Reshape" and read_array(value).ndim >= MIN_CONV_RANK
-        standard = consumer.domain in ONNX and consumer.graph is model.graph
+        standard = consumer.domain in STANDARD_DOMAINS and consumer.graph is model.graph
         if len(uses) > 1 or index != 1 - transformed or not standard:
             self.decide(consumer, "left in fp32", "the weight is read by several nodes, or by one that is no layer")
             return False
@@ -138,7 +138,7 @@ class CompressWeights(GraphPass):
         if consumer.op_type == "MatMul":
             consumer.replace_input_with(1, restored)
             after = single_consumer(consumer.outputs[0])
-            if after is not None and after.op_type == "Add" and after.domain in ONNX:
+            if after is not None and after.op_type == "Add" and after.domain in STANDARD_DOMAINS:
                 after.op_type = "Sum"  # as `_to_matmul` does
         else:
             _to_matmul(model, consumer, restored)

@@ -27,17 +27,21 @@ from exporter.passes.autotune import Measurements, fastest
 from exporter.passes.base import PASSES_OPSET, Decision, NodePass
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv2d_emit import replace_by_conv2d
-from exporter.passes.conv_pattern import MAX_FRAMES, ConvMatch, match_conv2d
+from exporter.passes.conv_pattern import MAX_FRAMES, VECTOR, ConvMatch, match_conv2d
 from exporter.passes.graph import display_name, find_nodes, get_opset, get_shape
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
-from exporter.passes.winograd.cost import BLOCKED, FLOPS, VECTOR, VOLUMES, fill_vectors, milliseconds
+from exporter.passes.winograd.cost import (
+    BLOCKED,
+    FLOPS,
+    MAX_COST_RATIO,
+    MEASURE_MARGIN,
+    VOLUMES,
+    fill_vectors,
+    milliseconds,
+)
 from models.progress import Progress, no_progress
 
 DIRECT, CONV2D = "direct", "conv2d"
-MAX_COST_RATIO = 0.9
-"""The predicted time must be at most this fraction of the original's: the cost model is off by as much."""
-MEASURE_MARGIN = 1.5
-"""Variants predicted within this factor of the original are measured."""
 
 Measure = Callable[[ir.Model, ir.Model], dict[str, float]]
 """Measures the nodes as they are and as a 2-D convolution: {variant: milliseconds}."""

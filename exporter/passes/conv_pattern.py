@@ -11,7 +11,8 @@ from exporter.passes.graph import constant, following_relu_and_pool, get_shape, 
 from exporter.passes.move_transposes import BINARY, UNARY
 
 VECTOR = 16
-"""Floats of an AVX-512 vector: the direct kernel takes fewer channels than that."""
+"""Floats of an AVX-512 vector: the columns of a matrix product that are computed at once. onnxruntime's direct kernel
+takes fewer channels than that."""
 ALIGNED = 4
 """Where a convolution has more channels, a multiple of this many are put into the blocked layout."""
 MAX_FRAMES = 64

@@ -21,20 +21,17 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from exporter.onnx_io.subgraphs import SHAPE_OPERATORS
+from exporter.onnx_io.dtypes import FLOAT16_MAX
+from exporter.onnx_io.subgraphs import LAYER_OPERATORS, SHAPE_OPERATORS, STANDARD_DOMAINS
 from exporter.passes.base import GraphPass
-from exporter.passes.graph import ONNX, add_initializer, constant, get_opset, used_names
+from exporter.passes.graph import add_initializer, constant, get_opset, used_names
 from exporter.passes.names import unused_name
 
-FLOAT16_MAX = 65504.0
-"""The largest number of float16."""
 MIN_NORMAL = 2.0**-14
 """The smallest float16 number with 11 significant bits."""
 HEADROOM = 2.0
 """Values must stay below `FLOAT16_MAX` by this factor on the calibration clips: on other clips they may be larger."""
 
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators that compute in float16 whatever they read."""
 FOLLOWERS = frozenset(
     """Abs Add AveragePool Ceil Celu Clip Concat DepthToSpace Div Dropout Elu Erf Expand Flatten Floor Gather
     GatherElements GatherND Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu Max MaxPool
@@ -105,7 +102,7 @@ class Float16(GraphPass):
         half: dict[ir.Value, None] = {}  # ordered, unlike a set
         opset = get_opset(model)
         for node in model.graph:
-            if node.domain not in ONNX or node.op_type not in LAYERS | FOLLOWERS:
+            if node.domain not in STANDARD_DOMAINS or node.op_type not in LAYER_OPERATORS | FOLLOWERS:
                 continue
             slots = _find_slots(node, opset)
             if slots is None:
@@ -120,7 +117,7 @@ class Float16(GraphPass):
                 continue
             planned[node] = slots
             half |= dict.fromkeys(outputs)
-            if node.op_type in LAYERS:
+            if node.op_type in LAYER_OPERATORS:
                 self.decide(node, "float16", "its weights and values are within float16's range")
         return planned, list(half)
 
@@ -185,7 +182,7 @@ def _takes_float16(node: ir.Node, index: int, planned: Mapping[ir.Node, _Slots])
     """Return whether a node reads a value in float16: it computes in it, or reads no more than the shape."""
     if node in planned:
         return index in planned[node].inputs
-    return node.op_type in SHAPE_OPERATORS and node.domain in ONNX
+    return node.op_type in SHAPE_OPERATORS and node.domain in STANDARD_DOMAINS
 
 
 def _is_float32(value: ir.Value | None) -> bool:

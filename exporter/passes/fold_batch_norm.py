@@ -25,6 +25,7 @@ is not folded.
 import numpy as np
 import onnx_ir as ir
 
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
 from exporter.passes.base import GraphPass
 from exporter.passes.batch_norm import (
     check_layer,
@@ -40,7 +41,6 @@ from exporter.passes.batch_norm import (
     scale_channels,
 )
 from exporter.passes.graph import (
-    ONNX,
     find_nodes,
     get_shape,
     read_array,
@@ -113,7 +113,7 @@ def _find_layers(value: ir.Value | None, reader: ir.Node) -> list[ir.Node] | str
     """Return the layers that compute a value for nothing but `reader`, in the order of the channels, or why not."""
     node = value.producer() if value is not None else None
     after = "" if reader.op_type == "BatchNormalization" else " in its Concat"
-    if value is None or node is None or node.op_type not in (*LINEAR, "Concat") or node.domain not in ONNX:
+    if value is None or node is None or node.op_type not in (*LINEAR, "Concat") or node.domain not in STANDARD_DOMAINS:
         return f"it follows {node.op_type if node is not None else 'an input'}{after}, not {', '.join(LINEAR)}"
     if single_consumer(value) is not reader:
         return f"the output of {node.op_type} has other consumers"
@@ -156,7 +156,10 @@ def is_read_by_layers(norm: ir.Node) -> bool:
     return (
         bool(readers)
         and not result.is_graph_output()
-        and all(node.op_type in CONSUMERS and node.domain in ONNX and node.graph is norm.graph for node in readers)
+        and all(
+            node.op_type in CONSUMERS and node.domain in STANDARD_DOMAINS and node.graph is norm.graph
+            for node in readers
+        )
     )
 
 

@@ -17,11 +17,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.isolation.worker import native_call
+from exporter.onnx_io.subgraphs import LAYER_OPERATORS, STANDARD_DOMAINS
 from exporter.passes.base import GraphPass
 from exporter.passes.builder import MATRIX_PREFIXES
-from exporter.passes.graph import ONNX, add_initializer, constant, display_name, find_nodes, remove_unused_initializers
+from exporter.passes.graph import add_initializer, constant, display_name, find_nodes, remove_unused_initializers
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 ARITHMETIC = (
     "Add",
@@ -61,7 +61,7 @@ class FoldWeights(GraphPass):
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
         modified = False
-        for layer in find_nodes(model, *LAYERS):
+        for layer in find_nodes(model, *LAYER_OPERATORS):
             for value in layer.inputs[1:3]:
                 if value is None or constant(value) is not None or value.is_graph_output():
                     continue
@@ -97,7 +97,7 @@ def _collect(value: ir.Value, chain: dict[ir.Node, None]) -> bool:
     if tensor is not None:
         return tensor.dtype in DTYPES
     node = value.producer()
-    if node is None or node.domain not in ONNX or node.op_type not in FOLDED or len(node.outputs) != 1:
+    if node is None or node.domain not in STANDARD_DOMAINS or node.op_type not in FOLDED or len(node.outputs) != 1:
         return False
     if node not in chain:
         if not all(each is None or _collect(each, chain) for each in node.inputs):

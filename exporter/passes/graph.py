@@ -17,13 +17,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.onnx_passes import run_onnx_pass
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
 from exporter.passes.names import unused_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ONNX = ("", "ai.onnx")
-"""The two names of the standard operators' domain."""
 Size = int | str | None
 """The size of one axis."""
 
@@ -41,7 +40,7 @@ def display_name(node: ir.Node) -> str:
 
 def find_nodes(model: ir.Model, *operators: str) -> list[ir.Node]:
     """Return the main graph's standard nodes of these operators; the graph can be changed while iterating over them."""
-    return [node for node in model.graph if node.op_type in operators and node.domain in ONNX]
+    return [node for node in model.graph if node.op_type in operators and node.domain in STANDARD_DOMAINS]
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
@@ -87,7 +86,11 @@ def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | No
     found: dict[str, ir.Node] = {}
     node = conv
     while (following := single_consumer(node.outputs[0])) is not None:
-        if following.op_type not in ("Relu", "MaxPool") or following.domain not in ONNX or following.op_type in found:
+        if (
+            following.op_type not in ("Relu", "MaxPool")
+            or following.domain not in STANDARD_DOMAINS
+            or following.op_type in found
+        ):
             break
         if len([value for value in following.outputs if value.name]) != 1:
             break
@@ -149,7 +152,7 @@ def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None
 
 def get_opset(model: ir.Model) -> int:
     """Return the version of the standard operators that the model imports."""
-    return next((model.graph.opset_imports[name] for name in ONNX if name in model.graph.opset_imports), 0)
+    return next((model.graph.opset_imports[name] for name in STANDARD_DOMAINS if name in model.graph.opset_imports), 0)
 
 
 def infer_shapes(model: ir.Model, *, outputs: bool = False) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from exporter.errors import UsageError
+from exporter.errors import UsageError, join_limited
 from exporter.onnx_io.opset import min_ir_version, raise_opset
 from exporter.passes.base import PASSES_OPSET, GraphPass
 from exporter.passes.decisions import RAISE_OPSET, UNCHANGED, Decision
@@ -96,8 +96,7 @@ class ConstantInitializers(GraphPass):
         both = [value for value in model.graph.inputs if value.name in model.graph.initializers]
         if not both:
             return False
-        names = ", ".join(str(value.name) for value in both[:MANY])
-        listed = names if len(both) <= MANY else f"{names} and {len(both) - MANY} more"
+        listed = join_limited((str(value.name) for value in both), MANY)
         if model.ir_version >= PLAIN_INITIALIZERS_IR:
             reason = f"{len(both)} of its weights are inputs too, which the caller may replace"
             remedy = "export with keep_initializers_as_inputs=False, or remove them from the inputs"

@@ -36,7 +36,7 @@ CAMERA = re.compile(r"camera:(\d{1,4})")
 PATTERN = re.compile(r"%(0\d{1,2})?d")
 """FFmpeg's number in the name of an image: `%05d` has at least five digits, `%d` has any number of them."""
 
-Refuse = Callable[[str, C3DExportError], None]
+RefuseName = Callable[[str, C3DExportError], None]
 """Called with a name that stands for no video, or `LIST, line N` of a list, and the reason."""
 
 
@@ -57,7 +57,7 @@ class Source:
     images: tuple[str, ...] = ()
 
 
-def expand_sources(named: Sequence[Location], refuse: Refuse | None = None) -> list[Source]:
+def expand_sources(named: Sequence[Location], refuse: RefuseName | None = None) -> list[Source]:
     """Return the videos that paths or URLs name, in order.
 
     A folder of images is one video, its frames in natural order (`2.jpg` before `10.jpg`). Any other folder stands for
@@ -85,7 +85,7 @@ def expand_sources(named: Sequence[Location], refuse: Refuse | None = None) -> l
     return sources
 
 
-def _expand(name: str, refuse: Refuse | None) -> Iterator[Source]:
+def _expand(name: str, refuse: RefuseName | None) -> Iterator[Source]:
     listed = not CAMERA.fullmatch(name) and file_name(name).endswith(LIST_SUFFIX)
     try:
         if listed and not is_folder(name):
@@ -130,7 +130,7 @@ def _folder(folder: str) -> list[Source]:
     return list(map(_file, videos))
 
 
-def _listed(name: str, refuse: Refuse | None) -> Iterator[Source]:
+def _listed(name: str, refuse: RefuseName | None) -> Iterator[Source]:
     folder = name.rpartition("/")[0] if is_url(name) else str(Path(name).parent)
     for number, line in _read_list(name):
         try:

@@ -42,7 +42,8 @@ def run_and_evaluate(
         options: what is compared.
         progress: called at each step.
         notes: what every report says.
-        refuse: see `exporter.workflows.verify.verify_parity`.
+        refuse: called with the error of an artifact that cannot be run or has changed; it has no report then. None
+            raises the error.
     """
     results: list[tuple[LoadedArtifact, RunResult, RunResult | None]] = []
     for artifact, (spec, second) in zip(artifacts, specs, strict=True):
@@ -57,31 +58,50 @@ def run_and_evaluate(
         golden.compute(row for batch, _ in result.batches for row in batch.rows)
         known = (*artifact.notes, *describe_weak_bound(artifact, options), *notes)
         report = evaluate(result, golden, options, known, second)
-        spent: dict[str, float] = {}
-        with timed(spent, "structure"):
-            structure = check_structure(artifact.format, result, golden, options, progress)
-        if structure is not None:
-            passed = report.passed and structure.passed is not False
-            report = replace(report, structure=structure, passed=passed, seconds=report.seconds | spent)
-        if result.stopped:
-            stopped = "--fail-fast: the inputs and batch sizes after the first failure were not run"
-            report = replace(report, notes=(*report.notes, stopped))
-        if options.localize and result.batches:
-            report = replace(report, localization=localize(result, report, golden, progress, options))
-        if options.determinism:
-            report = replace(report, determinism=check_determinism(result.spec, golden.inputs, progress))
-        raised = {} if artifact.manifest is None else artifact.manifest.raised_layers
-        report = replace(
-            report,
-            environment=environment(),
-            hashes=_hashes(artifact),
-            raised_layers={**raised},
-            provenance=artifact.provenance if options.verify_keys else None,
+        report = _describe_artifact(
+            _check_further(report, artifact, result, golden, options, progress), artifact, options
         )
         with refuse_one(refuse):
             artifact.require_unchanged()
             reports.append(report)
     return tuple(reports)
+
+
+def _check_further(
+    report: ParityReport,
+    artifact: LoadedArtifact,
+    result: RunResult,
+    golden: GoldenOutputs,
+    options: ParityOptions,
+    progress: Progress,
+) -> ParityReport:
+    """Return the report with what is checked beside the outputs: the graph's structure, layers, determinism."""
+    spent: dict[str, float] = {}
+    with timed(spent, "structure"):
+        structure = check_structure(artifact.format, result, golden, options, progress)
+    if structure is not None:
+        passed = report.passed and structure.passed is not False
+        report = replace(report, structure=structure, passed=passed, seconds=report.seconds | spent)
+    if result.stopped:
+        stopped = "--fail-fast: the inputs and batch sizes after the first failure were not run"
+        report = replace(report, notes=(*report.notes, stopped))
+    if options.localize and result.batches:
+        report = replace(report, localization=localize(result, report, golden, progress, options))
+    if options.determinism:
+        report = replace(report, determinism=check_determinism(result.spec, golden.inputs, progress))
+    return report
+
+
+def _describe_artifact(report: ParityReport, artifact: LoadedArtifact, options: ParityOptions) -> ParityReport:
+    """Return the report with which file was compared, where, and who signed it."""
+    raised = {} if artifact.manifest is None else artifact.manifest.raised_layers
+    return replace(
+        report,
+        environment=environment(),
+        hashes=_hashes(artifact),
+        raised_layers={**raised},
+        provenance=artifact.provenance if options.verify_keys else None,
+    )
 
 
 def _run(

@@ -16,7 +16,7 @@ from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.element_types import infer_element_types
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.subgraphs import inputs_before
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, inputs_before
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
 
@@ -80,7 +80,7 @@ class DecisionGraph:
     @cached_property
     def _opset(self) -> int:
         imports = self._model.opset_import
-        return next((found.version for found in imports if found.domain in ("", "ai.onnx")), 1)
+        return next((found.version for found in imports if found.domain in STANDARD_DOMAINS), 1)
 
     @cached_property
     def inputs(self) -> frozenset[str]:
@@ -128,7 +128,7 @@ class DecisionGraph:
         if value in self.inputs:
             return Given(value)
         node = self._producers.get(value)
-        if node is not None and node.domain in ("", "ai.onnx") and depth < MAX_DEPTH:
+        if node is not None and node.domain in STANDARD_DOMAINS and depth < MAX_DEPTH:
             for operators, follow in self._rules():
                 if node.op_type in operators and (found := follow(node, value, depth + 1)) is not None:
                     return found

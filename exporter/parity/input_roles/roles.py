@@ -24,7 +24,7 @@ from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
-from exporter.onnx_io.subgraphs import captured_values
+from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, captured_values
 from exporter.parity.input_roles.image_sizes import find_image_sizes
 from exporter.parity.input_roles.input_use import InputUse
 from exporter.parity.input_roles.table import ROLES
@@ -139,7 +139,7 @@ class _Graph:
         found: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
         for node in self.model.graph.node:
             for position, name in enumerate(node.input):
-                if name in self.inputs and node.domain in ("", "ai.onnx") and (node.op_type, position) in ROLES:
+                if name in self.inputs and node.domain in STANDARD_DOMAINS and (node.op_type, position) in ROLES:
                     found.setdefault(name, []).append((node, position))
         for name in self.inputs:
             for value in self._moved(name):
@@ -180,7 +180,7 @@ class _Graph:
 
     def _is_calculated(self, name: str) -> bool:
         for node, position in self._consumers.get(name, ()):
-            if node.domain not in ("", "ai.onnx"):
+            if node.domain not in STANDARD_DOMAINS:
                 return False
             if node.op_type == "Cast" and _target(node) not in WIDE_INTEGERS:
                 continue

@@ -12,7 +12,7 @@ machines; where it matters, `--autotune` measures.
 
 from math import prod
 
-from exporter.passes.conv_pattern import ConvMatch
+from exporter.passes.conv_pattern import VECTOR, ConvMatch
 from exporter.passes.winograd.emit_frames import CHUNK_TILES, MAX_DENSE_FRAMES
 from exporter.passes.winograd.tile_shape import DIRECT, PLAIN, TILE_SHAPES, TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, fits, tiling, time_transforms
@@ -27,19 +27,20 @@ VOLUMES = 1.13
 """The rate of the products of a 3-D convolution, without the time to copy the taps of each output beside each other."""
 TIME_TAPS = 1.2
 """Time of a direct convolution of 3x1x1 taps, which copies planes far apart, relative to what its numbers predict."""
-FRAMES = 1.17
+TIME_TILES = 1.17
 """Time of tiles along time alone, relative to what their numbers predict; measured on whole networks. With 1.1
 layers of 128 channels (16x16x16, 8x28x28) take these tiles too, with which they are no faster on an Intel Xeon and
 slower by 1.4 on an AMD EPYC, where the blocked layout saves less (benchmarks/results/optimize.md)."""
-FRAMES_POOLED = 2.0
+TIME_TILES_POOLED = 2.0
 """The same before a pool, which tiles of all axes take on their way out: C3D with such tiles along time alone is 8 to
 18 % slower than with tiles of all axes (benchmarks/results/optimize.md)."""
 CORES = 2
 """A direct convolution divides its columns among the cores, each of which reads all weights."""
-VECTOR = 16
-"""Columns of a matrix product that are computed at once."""
-SINGLE = 4
-"""Bytes of a float32."""
+MAX_COST_RATIO = 0.9
+"""The predicted time must be at most this fraction of the original's: the model is off by as much."""
+MEASURE_MARGIN = 1.5
+"""With `--autotune`, what is predicted within this factor of the best, or of the original, is measured."""
+FLOAT32_BYTES = 4
 
 
 def predict_ms(match: ConvMatch) -> dict[str, float]:
@@ -124,7 +125,7 @@ def _frames_ms(match: ConvMatch, tile_shape: TileShape) -> float:
     total += milliseconds(0, 4 * volume // prod(match.pool_window))  # ReLU, channels first
     if match.time_only:
         return total
-    return total * (FRAMES if match.pool is None else FRAMES_POOLED)
+    return total * (TIME_TILES if match.pool is None else TIME_TILES_POOLED)
 
 
 def fill_vectors(columns: int) -> int:
@@ -134,4 +135,4 @@ def fill_vectors(columns: int) -> int:
 
 def milliseconds(operations: float, numbers: float, rate: float = FLOPS) -> float:
     """Return the time of an operator: its operations at a rate, and the numbers that it reads and writes."""
-    return 1e3 * (operations / rate + SINGLE * numbers / BANDWIDTH)
+    return 1e3 * (operations / rate + FLOAT32_BYTES * numbers / BANDWIDTH)

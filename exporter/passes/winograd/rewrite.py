@@ -18,7 +18,7 @@ from exporter.passes.autotune import MIN_GAIN, fastest
 from exporter.passes.base import Decision, GraphPass
 from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import display_name, find_nodes, get_opset
-from exporter.passes.winograd.cost import milliseconds, predict_ms
+from exporter.passes.winograd.cost import MAX_COST_RATIO, MEASURE_MARGIN, milliseconds, predict_ms
 from exporter.passes.winograd.measure import layer_errors
 from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv
@@ -28,14 +28,10 @@ from exporter.types import GraphEngine
 Measure = Callable[[ConvMatch, dict[str, TileShape | None], int], dict[str, float]]
 """Measures tile shapes of a convolution (None is the original) at an opset: {tile shape: milliseconds}."""
 
-MAX_COST_RATIO = 0.9
-"""The predicted time must be at most this fraction of the original's: the cost model is off by as much."""
 TIE_MARGIN = 0.1
 """Tile shapes whose times differ by less than this fraction count as equal; the most accurate of them is chosen."""
 MEASURED_TIE_MARGIN = 0.05
 """The same for measured times, which are off by less."""
-MEASURE_MARGIN = 1.5
-"""With `--autotune`, tile shapes predicted within this factor of the best are measured, and always the original."""
 
 
 @dataclass(frozen=True)
