@@ -21,7 +21,15 @@ from models.http.errors import ResponseError
 from models.http.transfer import LIMITS
 
 if TYPE_CHECKING:
-    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
+    from aiohttp import (
+        ClientHandlerType,
+        ClientRequest,
+        ClientResponse,
+        ClientSession,
+        ClientTimeout,
+        TCPConnector,
+    )
+    from aiohttp.connector import Connection
 
 BLOCK_S = 300.0
 """Seconds for one block of a file."""
@@ -54,16 +62,15 @@ async def make_stream_client(**settings: Any) -> ClientSession:
 
 
 def _make_client(total: float | None, settings: dict[str, Any]) -> ClientSession:
-    from aiohttp import ClientSession, ClientTimeout, TCPConnector
+    from aiohttp import ClientSession, ClientTimeout
 
-    guard = _Guard()
     usual: dict[str, Any] = {
         "timeout": ClientTimeout(total, sock_connect=LIMITS.connect_s, sock_read=LIMITS.silence_s),
-        "connector": settings.get("connector") or TCPConnector(socket_factory=guard.make_socket),
+        "connector": settings.get("connector") or _make_connector(),
         "trust_env": True,
         "auto_decompress": False,  # no encoding is asked for; what comes encoded is refused
     }
-    middlewares = (*settings.pop("middlewares", ()), guard.check_response)
+    middlewares = (*settings.pop("middlewares", ()), _check_response)
     headers = HEADERS | dict(settings.pop("headers", {}))
     return ClientSession(middlewares=middlewares, headers=headers, **(usual | settings))
 
@@ -73,63 +80,87 @@ class _Request:
     """A request that is under way.
 
     Attributes:
-        first: origin of the request that redirects led from, if any.
-        origin: its own origin.
-        is_redirect: whether a redirect led to it.
+        from_public: whether a redirect from a public address, or from behind a proxy, led to it.
+        proxied: whether a proxy makes its connection, where only the proxy knows the address.
+        is_public: whether its own connection is to a public address, or through a proxy.
         redirects: whether its response is a redirect.
     """
 
-    first: str
-    origin: str
-    is_redirect: bool
+    from_public: bool
+    proxied: bool
+    is_public: bool = False
     redirects: bool = False
+
+    def check_peer(self, ip: str) -> None:
+        """Refuse a connection to this address where the server that led here could not reach it.
+
+        Raises:
+            OSError: it is private, and a redirect from a public address led to it.
+        """
+        self.is_public = self.proxied or not is_private(ip)
+        if self.from_public and not self.is_public:
+            raise OSError(errno.ENETUNREACH, PRIVATE_REDIRECT)
 
 
 _CURRENT: ContextVar[_Request | None] = ContextVar("request", default=None)
 
 
-class _Guard:
-    """Refuses responses of one client that are not what was asked for, and where redirects must not lead."""
+def _make_connector() -> TCPConnector:
+    """Return a connector that checks the address of each connection, a new one's and that of one from the pool.
 
-    def __init__(self) -> None:
-        self._private: dict[str, bool] = {}  # {origin: whether all its addresses are private, as far as known}
+    It is the address that the socket is connected to: a name may resolve to another one each time it is looked up.
+    """
+    from aiohttp import TCPConnector
 
-    async def check_response(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Send one request and check its response; aiohttp calls it for each redirect too.
+    class Connector(TCPConnector):
+        async def connect(self, req: ClientRequest, traces: list[Any], timeout: ClientTimeout) -> Connection:
+            connection = await super().connect(req, traces, timeout)
+            current, transport = _CURRENT.get(), connection.transport
+            if current is not None and transport is not None:
+                try:
+                    current.check_peer(str(transport.get_extra_info("peername")[0]))
+                except OSError:
+                    connection.close()
+                    raise
+            return connection
 
-        Raises:
-            aiohttp.ClientError: the message says why it is refused.
-        """
-        from aiohttp import ClientError
+    return Connector(socket_factory=_make_socket)
 
-        before, origin = _CURRENT.get(), str(request.url.origin())
-        led = before if before is not None and before.redirects else None
-        current = _Request(origin if led is None else led.first, origin, led is not None)
-        _CURRENT.set(current)
-        async with asyncio.timeout(LIMITS.connect_s + LIMITS.headers_s):
-            response = await handler(request)
-        try:
-            if response.status in REDIRECTS:
-                redirect_target(str(request.url.with_user(None)), response.headers.get("Location"))
-                current.redirects = True
-            elif 200 <= response.status < 300:  # fsspec reports other ones
-                require_plain(response.status, response.headers.get("Content-Encoding"))
-                if response.status == 206 and not _is_asked_part(request, response):
-                    raise ResponseError("the server sends another part of it than was asked for")
-        except ResponseError as error:
-            response.close()
-            raise ClientError(str(error)) from None
-        return response
 
-    def make_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        """Return a socket that is going to be connected to an address; raises OSError where it must not be."""
-        family, kind, protocol, _, where = address
-        private, current = is_private(str(where[0])), _CURRENT.get()
-        if current is not None:
-            if current.is_redirect and private and not self._private.get(current.first, False):
-                raise OSError(errno.ENETUNREACH, PRIVATE_REDIRECT)
-            self._private[current.origin] = private and self._private.get(current.origin, True)
-        return socket.socket(family, kind, protocol)
+def _make_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket that is going to be connected to an address; raises OSError where it must not be."""
+    family, kind, protocol, _, where = address
+    if (current := _CURRENT.get()) is not None:
+        current.check_peer(str(where[0]))
+    return socket.socket(family, kind, protocol)
+
+
+async def _check_response(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send one request and check its response; aiohttp calls it for each redirect too.
+
+    Raises:
+        aiohttp.ClientError: the message says why it is refused.
+    """
+    from aiohttp import ClientError
+
+    before = _CURRENT.get()
+    from_public = before is not None and before.redirects and (before.from_public or before.is_public)
+    current = _Request(from_public, request.proxy is not None)
+    _CURRENT.set(current)
+    async with asyncio.timeout(LIMITS.connect_s + LIMITS.headers_s):
+        response = await handler(request)
+    try:
+        if response.status in REDIRECTS:
+            redirect_target(str(request.url.with_user(None)), response.headers.get("Location"))
+            current.redirects = True
+        elif 200 <= response.status < 300:  # fsspec reports other ones
+            require_plain(response.status, response.headers.get("Content-Encoding"))
+            if response.status == 206 and not _is_asked_part(request, response):
+                raise ResponseError("the server sends another part of it than was asked for")
+    except ResponseError as error:
+        response.close()
+        raise ClientError(str(error)) from None
+    return response
 
 
 def _is_asked_part(request: ClientRequest, response: ClientResponse) -> bool:

@@ -61,10 +61,11 @@ class _Route:
     Attributes:
         opener: of urllib, without its own handling of redirects.
         is_redirect: whether the next connection is a redirect's.
+        from_public: whether one before it was to a public address, or through a proxy.
     """
 
     def __init__(self, meter: Meter) -> None:
-        self.meter, self.is_redirect, self._from_public = meter, False, True
+        self.meter, self.is_redirect, self.from_public = meter, False, False
         self.opener = urllib.request.OpenerDirector()
         for handler in (
             urllib.request.ProxyHandler(),
@@ -78,7 +79,9 @@ class _Route:
         """Connect to the first address of a host that accepts, all of them within the limit."""
         failure: OSError = OSError("the host has no address")
         for family, kind, protocol, _, where in socket.getaddrinfo(*to, 0, socket.SOCK_STREAM):
-            self._check(str(where[0]))
+            private = is_private(str(where[0]))
+            if self.is_redirect and private and self.from_public:  # it would reach what the server cannot
+                raise ResponseError(PRIVATE_REDIRECT)
             connection = socket.socket(family, kind, protocol)
             try:
                 connection.settimeout(self.meter.allowance())
@@ -90,16 +93,9 @@ class _Route:
                 connection.close()
                 failure = error
             else:
+                self.from_public |= not private
                 return connection
         raise failure
-
-    def _check(self, ip: str) -> None:
-        """Refuse a redirect from a public address to a private one: it would reach what the server cannot."""
-        private = is_private(ip)
-        if self.is_redirect and private and self._from_public:
-            raise ResponseError(PRIVATE_REDIRECT)
-        if not self.is_redirect:
-            self._from_public = not private
 
 
 class _Handler(urllib.request.HTTPSHandler):
@@ -111,6 +107,7 @@ class _Handler(urllib.request.HTTPSHandler):
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         proxied = req.host != urlsplit(req.full_url).netloc
+        self._route.from_public |= proxied
         connection = functools.partial(_Connection, route=None if proxied else self._route, meter=self._route.meter)
         return self.do_open(connection, req, context=self._context)  # pyright: ignore[reportArgumentType] - a factory
 

@@ -1,19 +1,15 @@
 """Files over HTTP: bounded in time, whole, from where they were asked, and without a secret in any message."""
 
-import asyncio
 import base64
 import gc
 import itertools
 import os
-import socket
 import ssl
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from helpers.downloads import header
@@ -25,7 +21,6 @@ from exporter.remote import files, http
 from models.http.transfer import LIMITS, Limits
 
 pytest.importorskip("aiohttp", reason="pip install 'c3d-export[remote]'")
-URL = pytest.importorskip("yarl").URL
 CONTENT = bytes(range(256)) * 100
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
 NO_RANGES = HEAD.replace(b"Content", b"Accept-Ranges: none\r\nContent")
@@ -109,54 +104,6 @@ def test_a_response_that_is_not_the_file(server: Script, reply: Reply, reason: s
     message = refuse(server.address.replace("//", "//user:p%40ss@") + "/a?token=s3cret", reason)
     assert len(message) < 400
     assert not any(secret in message for secret in ("p%40ss", "p@ss", "s3cret"))
-
-
-@pytest.mark.parametrize("private", [[False, True], [True, True], [False, False]])
-def test_a_public_server_does_not_redirect_into_a_private_network(
-    server: Script, private: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, target = server.address.partition("//")[2], f"{server.other}/b"
-    seen: list[bool] = []
-
-    def is_private(_ip: str) -> bool:
-        """Whether the first connection is to a private address, and whether later ones are."""
-        seen.append(private[bool(seen)])
-        return seen[-1]
-
-    monkeypatch.setattr(http, "is_private", is_private)
-    to_other = response(b"", "302 Found", f"Location: {target}")
-    server.replies = [lambda request: to_other if header(request, "Host") == first else part(request)]
-    if private == [False, True]:
-        refuse(f"{server.address}/a", "redirects to a private address, from a public one")
-    else:
-        assert storage.read_bytes(f"{server.address}/a") == CONTENT
-    reached = any(header(request, "Host") != first for request in server.requests)
-    assert reached == (private != [False, True])
-
-
-@pytest.mark.parametrize("redirects", [True, False])
-def test_where_a_redirect_may_lead_is_decided_by_the_request_before_it(redirects: bool) -> None:
-    """An earlier request of the same task, to a private server, opens no private network to a public one."""
-    guard, addresses = http._Guard(), {"private": "10.0.0.1", "public": "93.184.215.14", "other": "10.0.0.2"}  # pyright: ignore
-
-    async def get(host: str, status: int) -> None:
-        async def handle(_: Any) -> Any:
-            family = socket.AF_INET, socket.SOCK_STREAM, 0
-            guard.make_socket((*family, "", (addresses[host], 443))).close()
-            return SimpleNamespace(status=status, headers={"Location": "https://other/"}, close=lambda: None)
-
-        await guard.check_response(cast("Any", SimpleNamespace(url=URL(f"https://{host}/a"), headers={})), handle)
-
-    async def run() -> None:
-        await get("private", 200)
-        await get("public", 302 if redirects else 200)
-        await get("other", 200)
-
-    if redirects:
-        with pytest.raises(OSError, match="redirects to a private address, from a public one"):
-            asyncio.run(run())
-    else:
-        asyncio.run(run())
 
 
 def more_than_asked(request: str) -> Reply:

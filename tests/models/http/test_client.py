@@ -74,6 +74,17 @@ def test_a_public_server_does_not_redirect_into_a_private_network(
     assert len(server.requests) == 1
 
 
+def test_a_private_server_opens_its_network_to_no_public_one(server: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the intranet to a public server, and from there back into it; each host is looked up, and checked, once."""
+    connections = iter([True, False, True])
+    lookup = client.socket.getaddrinfo
+    monkeypatch.setattr(client.socket, "getaddrinfo", lambda _host, *more: lookup("127.0.0.1", *more))  # pyright: ignore
+    monkeypatch.setattr(client, "is_private", lambda _ip: next(connections))  # pyright: ignore
+    server.replies = [redirect("/x"), redirect("/y"), response(CONTENT)]
+    refuse(f"{server.address}/c3d.pth", "redirects to a private address, from a public one")
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("private", [True, False])
 def test_a_server_redirects_within_a_private_network_or_the_public_one(
     private: bool, server: Script, monkeypatch: pytest.MonkeyPatch
