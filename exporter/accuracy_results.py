@@ -54,6 +54,7 @@ class StructureCheck:
         budget_used: the error there, divided by what float32 and the rounding of `weights` without an original explain.
         weights: the number of weights in fewer bits than float32.
         originals: of these, the number that are roundings of one of the reference's, which was taken in their place.
+        altered: of these, the names of those that are one of the reference's changed by more than rounding.
     """
 
     passed: bool | None
@@ -63,6 +64,7 @@ class StructureCheck:
     budget_used: float | None = None
     weights: int = 0
     originals: int = 0
+    altered: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the result as a sentence."""
@@ -71,4 +73,5 @@ class StructureCheck:
         evaluated = f"without its rounding it {'equals' if self.passed else 'differs from'} the reference"
         used = f"{self.budget_used:.2g} times the allowed error on {self.worst}"
         weights = f"{self.originals} of {self.weights} weights in fewer bits are the reference's, rounded"
-        return f"{evaluated}: {used}; {weights if self.weights else 'no weight is in fewer bits'}"
+        changed = f"; changed by more than rounding: {', '.join(self.altered)}" if self.altered else ""
+        return f"{evaluated}: {used}; {weights if self.weights else 'no weight is in fewer bits'}{changed}"

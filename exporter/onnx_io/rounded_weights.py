@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,15 @@ class _Levels:
     block: int = 0
 
 
+@dataclass(frozen=True)
+class _Graph:
+    """{value: the nodes that read it}, {value: the node that computes it} and {name: constant}."""
+
+    readers: Mapping[str, Sequence[NodeProto]]
+    producers: Mapping[str, NodeProto]
+    tensors: Mapping[str, TensorProto]
+
+
 def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
     """Yield every weight and constant of a model that it holds in half precision or as quantised levels.
 
@@ -79,11 +88,12 @@ def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
     nodes = needed_nodes(model)
     tensors = dict(find_tensors(model, nodes))
     readers = find_readers(nodes)
+    graph = _Graph(readers, {name: node for node in nodes for name in node.output}, tensors)
     levels = {
         name: found
         for name, tensor in tensors.items()
         if tensor.data_type in INTEGERS
-        for found in [_find_levels(name, readers.get(name, []), readers, tensors)]
+        for found in [_find_levels(name, readers.get(name, []), graph)]
         if found is not None
     }
     halves = [name for name, tensor in tensors.items() if tensor.data_type in HALVES and name in readers]
@@ -99,20 +109,16 @@ def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
         )
 
 
-def _find_levels(
-    name: str, nodes: Sequence[NodeProto], readers: dict[str, list[NodeProto]], tensors: dict[str, TensorProto]
-) -> _Levels | None:
+def _find_levels(name: str, nodes: Sequence[NodeProto], graph: _Graph) -> _Levels | None:
     """Return how the nodes that read a tensor take it as levels; None where one does not."""
-    found = {_levels(node, name, readers, tensors) for node in nodes}
+    found = {_levels(node, name, graph) for node in nodes}
     if not found or None in found:
         return None
     first = found.pop()
     return first if not found else _Levels((), "", 0)
 
 
-def _levels(
-    node: NodeProto, name: str, readers: dict[str, list[NodeProto]], tensors: dict[str, TensorProto]
-) -> _Levels | None:
+def _levels(node: NodeProto, name: str, graph: _Graph) -> _Levels | None:
     inputs, attributes = [*node.input], get_attributes(node)
     if node.op_type == "DequantizeLinear" and inputs[0] == name:
         zero_point = inputs[2] if len(inputs) > 2 else ""
@@ -127,12 +133,29 @@ def _levels(
             tuple(inputs[number] for number in OPERAND_SCALES), "", 0 if node.op_type == "QLinearConv" else -1
         )
     if node.op_type in INTEGER_PRODUCTS and name in inputs[:2]:
-        return _Levels((), "", 0)
-    if node.op_type == "Cast" and len(tensors[name].dims) > 1:
-        products = [each for each in readers.get(node.output[0], []) if each.op_type == "Mul"]
+        zero_point = 2 + inputs.index(name)
+        axis = 0 if node.op_type == "ConvInteger" else -1
+        return _Levels(_product_scale(node, graph), inputs[zero_point] if zero_point < len(inputs) else "", axis)
+    if node.op_type == "Cast" and len(graph.tensors[name].dims) > 1:
+        products = [each for each in graph.readers.get(node.output[0], []) if each.op_type == "Mul"]
         scales = [other for each in products for other in each.input if other != node.output[0]]
-        return _Levels((scales[0],), "", 0) if len(scales) == 1 and scales[0] in tensors else None
+        return _Levels((scales[0],), "", 0) if len(scales) == 1 and scales[0] in graph.tensors else None
     return None
+
+
+def _product_scale(node: NodeProto, graph: _Graph) -> tuple[str, ...]:
+    """Return the scale of the weight in `Mul(Cast(product), Mul(scale of the input, scale))`; () without one."""
+    value, others = node.output[0], list[str]()
+    for operator in ("Cast", "Mul"):
+        found = graph.readers.get(value, [])
+        if len(found) != 1 or found[0].op_type != operator:
+            return ()
+        value, others = found[0].output[0], [name for name in found[0].input if name != value]
+    scales = graph.producers.get(others[0]) if others else None
+    if scales is None or scales.op_type != "Mul":
+        return ()
+    constants = tuple(name for name in scales.input if name in graph.tensors)
+    return constants if len(constants) == 1 else ()
 
 
 def _spread(

@@ -2,25 +2,33 @@
 
 A weight is found by its numbers, not by its name: one of the reference of the same size, each number of which is within
 half a unit in the last place, or half a level, of the artifact's. Rounding to the nearest explains exactly that, so the
-artifact may be evaluated with the reference's numbers in its place. What was transformed before it was rounded (a batch
-normalisation folded into it, Winograd's transforms) is not found.
+artifact may be evaluated with the reference's numbers in its place. Layers count with the batch normalisation after
+them folded in, too. What was transformed otherwise before it was rounded (Winograd's transforms) is not found.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.errors import C3DExportError
 from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.reader import read_model
 from exporter.onnx_io.rounded_weights import RoundedWeight
 from exporter.onnx_io.weights import take_weights
+from exporter.parity.altered_weights import is_altered
 from exporter.parity.sources import FileSource, GoldenSource, NetworkSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
+
+    from models.built_model import BuiltModel
 
     Array = NDArray[Any]
 
@@ -42,10 +50,45 @@ STACKED_FRAMES = (0, 2, 1, 3, 4)
 """The order of the axes of a 3-D convolution's weight whose frames are stacked as channels of a 2-D one."""
 
 
-def read_originals(source: GoldenSource) -> dict[int, list[Array]]:
-    """Return {size: the floating-point weights of that size} of a reference."""
+@dataclass(frozen=True)
+class Originals:
+    """The floating-point weights of a reference, {size: those of that size}.
+
+    Attributes:
+        plain: as they are.
+        folded: those that are others with the batch normalisation beside them folded in.
+    """
+
+    plain: Mapping[int, Sequence[Array]]
+    folded: Mapping[int, Sequence[Array]]
+
+
+@dataclass(frozen=True)
+class WeightMatch:
+    """What the reference holds of a weight.
+
+    Attributes:
+        numbers: those that it is a rounding of, in its shape and unit; None where none or several are.
+        altered: whether it is one of the reference's changed by more than rounding.
+    """
+
+    numbers: Array | None
+    altered: bool = False
+
+
+def read_originals(source: GoldenSource) -> Originals:
+    """Return the weights of a reference; none of a file that is not ONNX."""
+    plain = _by_size(_weights(source))
+    folded = {
+        size: [values for values in found if not any(np.array_equal(values, other) for other in plain.get(size, ()))]
+        for size, found in _by_size(_folded_weights(source)).items()
+    }
+    return Originals(plain, folded)
+
+
+def _by_size(weights: Iterator[Array]) -> dict[int, list[Array]]:
     found: dict[int, list[Array]] = {}
-    for values in _weights(source):
+    for values in weights:
         if values.dtype.kind == "f" and values.dtype.itemsize > 2:
             found.setdefault(values.size, []).append(values)
     return found
@@ -53,33 +96,81 @@ def read_originals(source: GoldenSource) -> dict[int, list[Array]]:
 
 def _weights(source: GoldenSource) -> Iterator[Array]:
     if isinstance(source, NetworkSource):
-        for tensor in source.model.network.state_dict().values():
-            if tensor.is_floating_point():
-                yield tensor.detach().numpy()
+        yield from _parameters(source.model.network)
     elif isinstance(source, FileSource) and source.format == "onnx":
         yield from (values for _, values in take_weights(load_without_weights(source.path), Path(source.path)))
 
 
-def find_original(weight: RoundedWeight, originals: Mapping[int, Sequence[Array]]) -> Array | None:
-    """Return the numbers that a weight is a rounding of, in its shape and unit; None where none or several are.
+def _folded_weights(source: GoldenSource) -> Iterator[Array]:
+    """Yield the weights that a reference has with its batch normalisation folded; nothing where there is none."""
+    if isinstance(source, NetworkSource):
+        fused = _fuse(source.model)
+        yield from () if fused is None else _parameters(fused)
+    elif isinstance(source, FileSource) and source.format == "onnx":
+        nodes = load_without_weights(source.path).graph.node
+        if any(node.op_type == "BatchNormalization" for node in nodes):
+            yield from _fold(source.path)
+
+
+def _fuse(model: BuiltModel) -> nn.Module | None:
+    """Return a network with its batch normalisation folded into its convolutions; None where that cannot be done."""
+    from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+    if model.fuse is not None:
+        return model.fuse()
+    if not any(isinstance(module, _BatchNorm) for module in model.network.modules()):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what this module imports
+        from torch.fx.experimental.optimization import fuse
+    try:
+        return fuse(model.network)
+    except Exception:  # noqa: BLE001 - what a network's own code raises where it cannot be traced
+        return None
+
+
+def _parameters(network: nn.Module) -> Iterator[Array]:
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            yield tensor.detach().numpy()
+
+
+def _fold(path: Path) -> Iterator[Array]:
+    from exporter.passes.base import run_passes
+    from exporter.passes.pipelines import portable_passes, prepare_passes
+
+    try:
+        model = run_passes(read_model(path), [*prepare_passes({}), *portable_passes()]).model
+    except C3DExportError:  # a file that no pass reads
+        return
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            yield value.const_value.numpy()
+
+
+def match_weight(weight: RoundedWeight, originals: Originals, *, folded: bool) -> WeightMatch:
+    """Return what the reference holds of a weight.
 
     Args:
         weight: the artifact's.
-        originals: {size: the reference's}.
+        originals: the reference's.
+        folded: whether the artifact has its batch normalisation folded in: of two that fit, that decides.
     """
     values = weight.values
     if values.size < MIN_SIZE or not (weight.is_float or weight.scale is not None):
-        return None
-    found: Array | None = None
-    for original in originals.get(values.size, ()):
-        for candidate in _layouts(original, values.shape):
-            if not _is_rounding(weight, candidate):
-                continue
-            if found is not None and not np.array_equal(found, candidate):
-                return None
-            found = candidate
-            break
-    return found if found is None or weight.is_float else _levels(weight, found, slice(None))
+        return WeightMatch(None)
+    groups = [originals.folded, originals.plain] if folded else [originals.plain, originals.folded]
+    candidates: list[Array] = []
+    for group in groups:
+        layouts = [[*_layouts(original, values.shape)] for original in group.get(values.size, ())]
+        found = [next((each for each in orders if _is_rounding(weight, each)), None) for orders in layouts]
+        fitting = [each for each in found if each is not None]
+        if fitting and all(np.array_equal(fitting[0], other) for other in fitting[1:]):
+            return WeightMatch(fitting[0] if weight.is_float else _levels(weight, fitting[0], slice(None)))
+        if fitting:
+            return WeightMatch(None)
+        candidates += [each for orders in layouts for each in orders]
+    return WeightMatch(None, is_altered(weight, candidates))
 
 
 def _layouts(original: Array, shape: tuple[int, ...]) -> Iterator[Array]:

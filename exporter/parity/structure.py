@@ -4,7 +4,8 @@ Its signal-to-noise ratio alone would accept a fault that is as small as roundin
 also evaluated without that rounding (`UnroundedGraph`): casts between floating-point types change nothing, quantised
 values are real numbers, and its weights are those of the reference that they are roundings of (`original_weights`).
 What is left must equal the reference as closely as float32 does. Weights of which the reference holds no original may
-be off by what their rounding explains (`moved_weights`).
+be off by what their rounding explains (`moved_weights`); those that are the reference's changed by more than rounding
+may not (`altered_weights`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.onnx_reference import UnroundedGraph
 from exporter.engines.reference.kernels.levels import Limits
 from exporter.errors import C3DExportError
+from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.rounded_weights import RoundedWeight, read_rounded_weights
 from exporter.onnx_io.rounding_decisions import find_rounding_decision
 from exporter.onnx_io.signature import read_signature
@@ -35,7 +37,7 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
 from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
-from exporter.parity.original_weights import find_original, read_originals
+from exporter.parity.original_weights import WeightMatch, match_weight, read_originals
 from exporter.parity.printed import is_printed
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import SNR_TOLERANCES, Float32RelativeTolerance, StoredWeightsTolerance, Tolerance
@@ -122,19 +124,25 @@ class _Check:
         return self.result.spec.path
 
     @cached_property
-    def weights(self) -> Mapping[str, NDArray[Any] | None]:
-        """{weight in fewer bits: the reference's numbers, or None}."""
+    def weights(self) -> Mapping[str, WeightMatch]:
+        """{weight in fewer bits: what the reference holds of it}."""
         self.progress(f"matching the weights of {self.path.name} with the reference's")
         originals = read_originals(self.golden.source)
+        nodes = load_without_weights(self.path).graph.node
+        folded = all(node.op_type != "BatchNormalization" for node in nodes)
 
-        def find(weight: RoundedWeight) -> NDArray[Any] | None:
-            return find_original(weight, originals) if weight.is_initializer else None
+        def find(weight: RoundedWeight) -> WeightMatch:
+            return match_weight(weight, originals, folded=folded) if weight.is_initializer else WeightMatch(None)
 
         return {weight.name: find(weight) for weight in read_rounded_weights(self.path)}
 
     @cached_property
     def substitutes(self) -> dict[str, NDArray[Any]]:
-        return {name: found for name, found in self.weights.items() if found is not None}
+        return {name: found.numbers for name, found in self.weights.items() if found.numbers is not None}
+
+    @property
+    def altered(self) -> tuple[str, ...]:
+        return tuple(name for name, found in self.weights.items() if found.altered)
 
     def run(self) -> StructureCheck:
         """Evaluate the graph with each kind of limits until it equals the reference, then with moved weights."""
@@ -143,7 +151,7 @@ class _Check:
             self._evaluate(limits, float32)
             if all(used <= 1 for _, _, used in self._best.values()):
                 return self._report(passed=True)
-        others = frozenset(self.weights) - self.substitutes.keys()
+        others = frozenset(self.weights) - self.substitutes.keys() - {*self.altered}
         rounding = {}
         if others:
             rounding = self._measure_rounding(others)
@@ -265,4 +273,5 @@ class _Check:
             used[worst],
             len(self.weights),
             len(self.substitutes),
+            self.altered,
         )

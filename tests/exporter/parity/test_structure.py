@@ -153,6 +153,57 @@ def test_a_fault_is_not_covered_by_rounding(fault: str, form: str, theirs: Path,
     assert not report.passed
 
 
+def test_a_layer_scaled_by_a_thousandth_is_named(theirs: Path, tmp_path: Path) -> None:
+    report = compare(network(tmp_path / "m.onnx", int8, scale("w2", 1.001)), theirs)
+    assert all(row.passed for row in report.comparisons)
+    assert report.structure is not None
+    assert report.structure.passed is False
+    assert report.structure.altered == ("w2.q",)
+    assert "w2.q" in str(report.structure)
+
+
+def norm(arrays: Arrays, nodes: dict[str, NodeProto]) -> None:
+    """Make the first layer's bias the last step of a batch normalisation."""
+    arrays |= {"mean": normal(8, seed=4), "var": np.abs(normal(8, seed=5)) + np.float32(0.5)}
+    arrays["gain"] = np.abs(normal(8, seed=6)) + np.float32(0.5)
+    nodes["c1"].input[:] = ["x", "w1"]
+
+
+def test_weights_with_batch_normalisation_folded_in_are_the_references(tmp_path: Path) -> None:
+    def with_norm(arrays: Arrays, nodes: list[NodeProto]) -> None:
+        insert(nodes, "r1", 0, [node("BatchNormalization", "c1 gain b1 mean var", "n1")])
+
+    def folded(factor: float) -> Fault:
+        def fault(arrays: Arrays, nodes: dict[str, NodeProto]) -> None:
+            norm(arrays, nodes)
+            gain = arrays.pop("gain") / np.sqrt(arrays.pop("var") + np.float32(1e-5))
+            arrays["w1"] = arrays["w1"] * np.float32(factor) * gain.reshape(-1, 1, 1, 1, 1)
+            arrays["b1"] = arrays["b1"] - gain * arrays.pop("mean")
+            nodes["c1"].input[:] = ["x", "w1", "b1"]
+
+        return fault
+
+    reference = network(tmp_path / "theirs.onnx", with_norm, norm)
+    for factor in (1.0, 1.01):
+        structure = compare(network(tmp_path / "m.onnx", int8, folded(factor)), reference).structure
+        assert structure is not None
+        assert structure.passed is (factor == 1)
+        assert structure.originals == (3 if factor == 1 else 2)
+        assert structure.altered == (() if factor == 1 else ("w1.q",))
+
+
+def test_weights_of_onnxruntimes_dynamic_quantisation(theirs: Path, tmp_path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    for name, fault in (("right", None), ("wrong", scale("w2", 1.01))):
+        network(tmp_path / f"{name}.onnx", None, fault)
+        quantize_dynamic(tmp_path / f"{name}.onnx", tmp_path / "m.onnx", weight_type=QuantType.QInt8)
+        structure = compare(tmp_path / "m.onnx", theirs).structure
+        assert structure is not None
+        assert structure.passed is (name == "right")
+        assert (structure.originals, structure.weights) == ((3, 3) if name == "right" else (2, 3))
+
+
 def test_a_fault_that_passes_by_its_ratio(theirs: Path, tmp_path: Path) -> None:
     report = compare(network(tmp_path / "m.onnx", int8, FAULTS["bias of the classes"]), theirs)
     assert all(row.passed for row in report.comparisons)
