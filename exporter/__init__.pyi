@@ -9,6 +9,7 @@ from .artifacts.manifest_fields import (
     FileEntry,
     NetworkRecord,
     ParityRecord,
+    StructureRecord,
 )
 from .bench.deployment.types import (
     BatchSpeed,
@@ -295,6 +296,7 @@ __all__ = [
     "Skipped",
     "Speed",
     "StructureCheck",
+    "StructureRecord",
     "TargetInfo",
     "TensorSpec",
     "TimelinePoint",

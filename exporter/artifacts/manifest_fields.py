@@ -37,6 +37,8 @@ TWO_FILES: tuple[FormatName, ...] = ("openvino",)
 
 OPTIONAL_FIELDS = ("class_names", "tensors", SIGNED)
 """Fields that later releases added: left out of the JSON where they are None."""
+STRUCTURE = "structure"
+"""The field of `parity` of which that is true, too."""
 
 OptionValue = str | int | float | bool | list[str] | None
 _ENTRY = re.compile(r"(.+): (fp32|fp16|bf16|int8), \+?(-?(?:\d+(?:\.\d+)?|inf)) dB", re.DOTALL)
@@ -88,6 +90,23 @@ class NetworkRecord:
 
 
 @dataclass(frozen=True)
+class StructureRecord:
+    """How the graph of an artifact below float32 was compared with the network, without its rounding.
+
+    Attributes:
+        passed: whether it equals it; None where that could not be compared.
+        max_budget_used: the largest part of the error budget that it used; None where it was not compared.
+        weights: the number of its weights in fewer bits than float32.
+        originals: of these, the number that are roundings of the network's.
+    """
+
+    passed: bool | None
+    max_budget_used: float | None
+    weights: int
+    originals: int
+
+
+@dataclass(frozen=True)
 class ParityRecord:
     """The result of the parity check at export.
 
@@ -97,6 +116,7 @@ class ParityRecord:
         device: where it ran.
         factor: how many times PyTorch's own float32 error was allowed.
         max_budget_used: the largest part of the error budget that a comparison used; 1 is all of it.
+        structure: the comparison without rounding; None in float32, and where an earlier release did not record it.
     """
 
     passed: bool
@@ -104,6 +124,7 @@ class ParityRecord:
     device: str
     factor: float
     max_budget_used: float
+    structure: StructureRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,8 @@ class ManifestFields:
         for name in OPTIONAL_FIELDS:
             if getattr(self, name) is None:
                 fields.pop(name, None)  # what was decoded from JSON has no attribute for a default
+        if self.parity is not None and self.parity.structure is None:
+            fields["parity"].pop(STRUCTURE, None)
         return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() + "\n"
 
     @property

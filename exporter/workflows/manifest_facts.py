@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.manifest_fields import OptionValue
+from exporter.artifacts.manifest_fields import OptionValue, StructureRecord
 from exporter.formats import FORMATS
 from models.class_names import describe_class_names
 from models.errors import count, join_limited
@@ -37,7 +37,18 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         facts["parity at export"] = (
             f"{result} in {manifest.parity.engine}, {manifest.parity.max_budget_used:.0%} of the budget used"
         )
+        if manifest.parity.structure is not None:
+            facts["graph at export"] = _describe_structure(manifest.parity.structure)
     return facts
+
+
+def _describe_structure(record: StructureRecord) -> str:
+    if record.passed is None or record.max_budget_used is None:
+        return "not compared without its rounding"
+    result = "equals" if record.passed else "differs from"
+    used = f"{record.max_budget_used:.0%} of the budget used"
+    weights = f"{record.originals} of {record.weights} weights in fewer bits are the network's, rounded"
+    return f"{result} the network without its rounding, {used}; {weights}"
 
 
 def signature_facts(manifest: Manifest | None, provenance: str, *, trusted: bool, valid: bool) -> dict[str, str]:

@@ -15,6 +15,7 @@ from exporter.artifacts.manifest_fields import (
     FileEntry,
     NetworkRecord,
     ParityRecord,
+    StructureRecord,
     raised_entry,
 )
 from exporter.artifacts.manifest_rules import is_as_written
@@ -35,6 +36,9 @@ def signatures(draw: st.DrawFn) -> tuple[Signature, C3DConfig]:
     return config.signature(names, draw(st.none() | st.integers(1, 64))), config
 
 
+STRUCTURES = st.none() | st.builds(
+    StructureRecord, st.none() | st.booleans(), st.none() | st.floats(0, 1), st.integers(0, 99), st.integers(0, 99)
+)
 manifests = st.builds(
     Manifest,
     version=st.just(MANIFEST_VERSION),
@@ -64,7 +68,8 @@ manifests = st.builds(
     options=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(0, 99) | st.text()),
     versions=st.dictionaries(st.text(), st.text()),
     files=st.lists(st.builds(FileEntry, st.text(), st.integers(0, 2**50), st.text()), max_size=1).map(tuple),
-    parity=st.none() | st.builds(ParityRecord, st.booleans(), st.text(), st.text(), st.just(8.0), st.floats(0, 1)),
+    parity=st.none()
+    | st.builds(ParityRecord, st.booleans(), st.text(), st.text(), st.just(8.0), st.floats(0, 1), STRUCTURES),
     tensors=st.none() | st.dictionaries(st.text(), st.just("0" * 64)),
 )
 
@@ -168,6 +173,12 @@ def test_the_embedded_manifest_depends_neither_on_the_file_nor_on_its_folder() -
 
 def test_a_field_of_a_later_release_is_left_out_where_it_has_no_value() -> None:
     assert not {"tensors", "class_names"} & json.loads(MANIFEST.to_json()).keys()
+    recorded = replace(MANIFEST, parity=ParityRecord(True, "r", "cpu", 8, 0.1))
+    text = recorded.to_json()
+    assert "structure" not in json.loads(text)["parity"]
+    read = Manifest.from_json(text)
+    assert read == recorded
+    assert is_as_written(text.encode(), read)
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.integers(-99, 999)), unique_by=lambda row: row[0]))

@@ -39,6 +39,11 @@ def test_a_residual_network(target: Target, tmp_path: Path, monkeypatch: pytest.
     (artifact,), (report,) = done.artifacts, done.reports
     assert report.passed
     assert artifact.manifest.options["precision"] == "int8"
+    assert artifact.manifest.parity is not None
+    structure = artifact.manifest.parity.structure
+    assert structure is not None
+    assert (structure.passed, structure.originals) == (True, structure.weights)
+    assert structure.weights >= 2
     operators = [node.op_type for node in onnx.load(artifact.path).graph.node]
     assert operators.count("QLinearConv") == (2 if target == "cpu" else 0)
     (again,) = verify_parity([artifact.path], ParityOptions(input_types=("random",), localize=True), model)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from helpers.manifests import MANIFEST
 
-from exporter.artifacts.manifest_fields import OptionValue
+from exporter.artifacts.manifest_fields import OptionValue, ParityRecord, StructureRecord
 from exporter.workflows.manifest_facts import manifest_facts
 
 LAYERS = [f"conv{number} (Conv)" for number in range(9)]
@@ -28,3 +28,17 @@ LAYERS = [f"conv{number} (Conv)" for number in range(9)]
 def test_an_option_is_a_fact_of_its_own(value: OptionValue, shown: str) -> None:
     facts = manifest_facts(replace(MANIFEST, options={"decisions": value}))
     assert facts["option decisions"] == shown
+
+
+def test_the_comparison_without_rounding() -> None:
+    def describe(structure: StructureRecord | None) -> str | None:
+        record = ParityRecord(True, "onnxruntime", "cpu", 8, 0.1, structure)
+        return manifest_facts(replace(MANIFEST, parity=record)).get("graph at export")
+
+    assert describe(None) is None
+    assert describe(StructureRecord(None, None, 4, 4)) == "not compared without its rounding"
+    found = describe(StructureRecord(True, 0.25, 11, 9))
+    assert found is not None
+    assert "equals" in found
+    assert "25%" in found
+    assert "9 of 11" in found
