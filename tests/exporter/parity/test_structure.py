@@ -267,9 +267,10 @@ def test_nodes_in_another_order_than_onnx_demands(theirs: Path, tmp_path: Path) 
     assert not compare(faulty, theirs).passed
 
 
-def test_a_range_from_0_to_6_is_a_relu6_beside_ranges_that_cut_values_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("low", "high"), [(0, 6), (-1, 1), (0, 2.5), (-0.5, 3)])
+def test_a_range_that_ends_where_a_clip_does_is_one(low: float, high: float, tmp_path: Path) -> None:
     arrays: Arrays = {"w": normal(6, 3, 3, 3, 3), "v": normal(4, 6, 3, 3, 3) * np.float32(0.1)}
-    arrays |= {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    arrays |= {"low": np.array(low, np.float32), "high": np.array(high, np.float32)}
     ends = [node("GlobalAveragePool", "v2", "p"), node("Flatten", "p", "y")]
 
     def write(name: str, limit: list[NodeProto], sums: list[NodeProto]) -> Path:
@@ -277,11 +278,12 @@ def test_a_range_from_0_to_6_is_a_relu6_beside_ranges_that_cut_values_off(tmp_pa
         return save(tmp_path / name, graph([first, *limit, second, *sums, *ends], INPUTS, {"y": ("n", 4)}, arrays, 21))
 
     reference = write("theirs.onnx", [node("Clip", "c1 low high", "r1")], [node("Identity", "c2", "v2")])
-    arrays |= {"s": np.array(6 / 255, np.float32), "z": np.array(0, np.uint8)}
-    arrays |= {"s2": np.array(0.02, np.float32), "z2": np.array(0, np.int8)}  # 2.5, where the sums reach 10
-    relu6 = [node("QuantizeLinear", "c1 s z", "q1"), node("DequantizeLinear", "q1 s z", "r1")]
+    step = (high - low) / 255
+    arrays |= {"s": np.array(step, np.float32), "z": np.array(round(-low / step), np.uint8)}
+    arrays |= {"s2": np.array(0.003, np.float32), "z2": np.array(0, np.int8)}  # 0.4, where the sums reach more
+    pair = [node("QuantizeLinear", "c1 s z", "q1"), node("DequantizeLinear", "q1 s z", "r1")]
     narrow = [node("QuantizeLinear", "c2 s2 z2", "q2"), node("DequantizeLinear", "q2 s2 z2", "v2")]
-    for name, limit in (("right.onnx", relu6), ("wrong.onnx", [node("Relu", "c1", "r1")])):
+    for name, limit in (("right.onnx", pair), ("wrong.onnx", [node("Relu", "c1", "r1")])):
         structure = compare(write(name, limit, narrow), reference).structure
         assert structure is not None
         assert structure.passed is (name == "right.onnx")

@@ -1,13 +1,14 @@
 """Quantising operators without their rounding: a quantised value is `real / scale + zero_point`, which is no integer.
 
 A graph in 8 bits is then the real function that it approximates. Saturation is more than rounding: a range that begins
-at 0 does the work of a ReLU, one from 0 to 6 that of a ReLU6. So values are limited as `Limits` says.
+at 0 does the work of a ReLU, one from -1 to 1 that of a Clip. So values are limited as `Limits` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,24 @@ from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.kernels.quantization import from_first, spread, to_first
 from exporter.engines.reference.node import Node, UnsupportedError
 
-Limits = Literal["activation", "none", "all"]
-"""What limits quantised values: 0, where the lowest or highest level stands for it, and 6, where the levels reach from
-0 to 6; nothing; or all levels of the type."""
-RELU6_ERROR = 1e-6
-"""How far the end of a range may be from 6, relative to it: scales are float32."""
+BOUND_ERROR = 0.51
+"""How many levels a range may end beside an activation's bound: its zero point is rounded, and scales are float32."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What limits quantised values, which are real numbers.
+
+    Attributes:
+        bounds: numbers at which activations end, 0 of a ReLU and 6 of a ReLU6: a range that ends beside one ends there,
+            and any other range nowhere.
+        whole_range: every range ends at the levels of its type.
+    """
+
+    bounds: tuple[float, ...] = ()
+    whole_range: bool = False
+
+
 LevelKernel = Callable[..., Any]
 """Takes the limits, the node and its inputs, as a `Kernel` does."""
 
@@ -148,16 +162,19 @@ def _levels(limits: Limits, real: Any, scale: Any, zero_point: Any = None) -> An
 
 
 def _limit(limits: Limits, levels: Any, zeros: Any, scale: Any) -> Any:
-    if zeros.dtype.kind not in "iu" or limits == "none":
+    if zeros.dtype.kind not in "iu":
         return levels
-    lowest, highest = np.iinfo(zeros.dtype).min, np.iinfo(zeros.dtype).max
-    if limits == "all":
-        return np.clip(levels, lowest, highest)
-    from_zero = zeros == lowest
-    to_six = from_zero & np.isclose((highest - lowest) * scale, 6, rtol=RELU6_ERROR, atol=0)
-    return np.clip(
-        levels, np.where(from_zero, lowest, -np.inf), np.where(to_six | (zeros == highest), float(highest), np.inf)
-    )
+    ends = (float(np.iinfo(zeros.dtype).min), float(np.iinfo(zeros.dtype).max))
+    if limits.whole_range:
+        return np.clip(levels, *ends)
+    if not limits.bounds:
+        return levels
+    bounds = [np.asarray(bound / scale + zeros.astype(np.float64)) for bound in limits.bounds]
+    low, high = np.asarray(-np.inf), np.asarray(np.inf)
+    for bound in bounds:
+        low = np.where(np.abs(bound - ends[0]) <= BOUND_ERROR, bound, low)
+        high = np.where(np.abs(bound - ends[1]) <= BOUND_ERROR, bound, high)
+    return np.clip(levels, low, high)
 
 
 LEVEL_KERNELS: dict[tuple[str, str], LevelKernel] = {

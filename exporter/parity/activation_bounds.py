@@ -1,0 +1,55 @@
+"""The numbers at which the activations of a reference end.
+
+A quantiser leaves out an activation whose limits are the ends of the range that follows it: Clip(-1, 1) before a range
+from -1 to 1. Such a range is part of the function; others only cut off what calibration has not seen. Which bounds
+there may be is read from the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from exporter.onnx_io.attributes import get_attributes
+from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.stored_weights import find_tensors
+from exporter.onnx_io.subgraphs import needed_nodes
+from exporter.onnx_io.weights import read_weights
+from exporter.parity.sources import FileSource, GoldenSource
+
+RELU, RELU6 = 0.0, 6.0
+LIMITING = ("Clip", "Max", "Min")
+MAX_BOUND = 1e30
+"""A larger bound limits nothing: it stands for none."""
+
+
+def read_bounds(source: GoldenSource) -> tuple[float, ...]:
+    """Return the bounds of a reference's activations, in order; those of ReLU and ReLU6 where no graph shows them.
+
+    Raises:
+        ArtifactError: the reference's file is unreadable.
+    """
+    if not (isinstance(source, FileSource) and source.format == "onnx"):
+        return (RELU, RELU6)
+    found = {RELU, *([RELU6] if source.precision == "int8" else [])}  # a file in int8 may have left its own out
+    found |= {float(bound) for bound in _find_bounds(load_without_weights(source.path), source)}
+    return tuple(sorted(bound for bound in found if abs(bound) < MAX_BOUND))
+
+
+def _find_bounds(model: ModelProto, source: FileSource) -> Iterator[Any]:
+    nodes = list(needed_nodes(model))
+    limiting = [node for node in nodes if node.op_type in LIMITING]
+    read = {name for node in limiting for name in node.input if name}
+    tensors = {
+        name: tensor
+        for name, tensor in find_tensors(model, nodes)
+        if name in read and int(np.prod(tensor.dims, dtype=np.int64)) == 1
+    }
+    for _, values in read_weights(model, tensors, source.path):
+        yield values.reshape(())
+    for node in limiting:
+        attributes = get_attributes(node)
+        yield from (attributes[name] for name in ("min", "max") if name in attributes)
