@@ -1,4 +1,4 @@
-"""The errors that building a network can raise. `exporter.errors` draws the whole tree."""
+"""The errors that building a network can raise, and helpers for messages. `exporter.errors` draws the whole tree."""
 
 import difflib
 from collections.abc import Iterable

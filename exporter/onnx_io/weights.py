@@ -96,6 +96,6 @@ def _to_dense(sparse: onnx.SparseTensorProto, path: Path) -> NDArray[Any]:
     """Return a sparse tensor with its zeros; its indices are flat, or one row per value."""
     values, indices = _read(sparse.values, path), _read(sparse.indices, path)
     dense = np.zeros(tuple(sparse.dims), values.dtype)
-    places = np.unravel_index(indices, dense.shape) if indices.ndim == 1 else tuple(indices.T)
-    dense[places] = values
+    positions = np.unravel_index(indices, dense.shape) if indices.ndim == 1 else tuple(indices.T)
+    dense[positions] = values
     return dense

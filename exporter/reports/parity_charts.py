@@ -45,6 +45,11 @@ def input_figure(rows: Sequence[Comparison], name: str, baseline: str) -> Figure
     """Draw the error of each input of one output: artifact, float32 baseline and budget.
 
     Errors are divided by the largest value of the output, because inputs differ by tens of orders of magnitude.
+
+    Args:
+        rows: the comparisons of the output, at least one.
+        name: id of the table in the page; the chart's is `NAME-chart`.
+        baseline: what the float32 baseline is called.
     """
     discrete = any(row.equal is not None for row in rows)
     drawn = sorted(sorted(rows, key=lambda row: -row.budget_used)[:MAX_ROWS], key=rows.index)
@@ -108,7 +113,13 @@ def _comparison_cells(row: Comparison, *, compared: bool) -> tuple[str, ...]:
 
 
 def histogram_figure(found: ErrorHistogram, name: str, baseline: str) -> Figure:
-    """Draw the histogram of all errors of an output, each divided by its budget."""
+    """Draw the histogram of all errors of an output, each divided by its budget.
+
+    Args:
+        found: the histogram.
+        name: see `input_figure`.
+        baseline: see `input_figure`.
+    """
     totals = sum(found.artifact) + found.artifact_exact, sum(found.float32) + found.float32_exact
     heights = [
         tuple(100 * number / max(1, total) for number in _merge_outer_bins(counts))
@@ -148,7 +159,13 @@ def histogram_figure(found: ErrorHistogram, name: str, baseline: str) -> Figure:
 
 
 def layer_figure(found: Localization, name: str, baseline: str) -> Figure:
-    """Draw the errors layer by layer."""
+    """Draw the errors layer by layer.
+
+    Args:
+        found: the layers that were compared.
+        name: see `input_figure`.
+        baseline: see `input_figure`.
+    """
     layers = _drawn_layers(found)
     chart = None
     if layers:
@@ -188,6 +205,7 @@ def _drawn_layers(found: Localization) -> tuple[LayerError, ...]:
 
 
 def _relative(value: float, row: Comparison) -> float:
+    """Return an error relative to the output's largest value."""
     if value == 0:  # even if the reference is zero too, or has no finite value
         return 0.0
     return value / row.scale if row.scale > 0 else math.inf

@@ -25,9 +25,9 @@ class CheckpointInfo:
         ignored_keys: its tensors that only training needs.
         pool5: the convention that the file or its origin states; None where neither does.
         url: where it was downloaded from, without what might be secret; None for a local file.
+        path: where it was read; in a manifest relative to the manifest's folder, POSIX; None inside a model file.
         selection: which of the file's tensors were taken; with it `verify` finds them again.
         notes: where in the file the tensors were, what was assumed, and what was left out.
-        path: where it was read; in a manifest relative to the manifest's folder, POSIX; None inside a model file.
     """
 
     file: str

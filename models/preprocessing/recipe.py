@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
 from models.config import CLIP_SHAPE
 
@@ -29,7 +29,6 @@ Interpolation = Literal["opencv", "torch", "skimage"]
 """The library whose bilinear resize an origin calls; none of them smooths before it shrinks. `opencv`: `cv2.resize` of
 uint8, in integers, rounded to uint8. `torch`: `interpolate(align_corners=False)` of float32. `skimage`:
 `skimage.transform.resize` as of 0.13: float64, 0 beyond the edges."""
-INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
 Rounding = Literal["nearest", "floor", "plus-one"]
 """How the longer side's length x is rounded where the ratio is kept: int(x + 0.5), int(x), or int(x + 1)."""

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def inserted_axes(use: InputUse) -> RoleValue:
     """Return the axes that an Unsqueeze adds."""
     count = 1 if use.count is None else use.count
-    return find_removed(use.result, use.data(), count) or [*range(count)]
+    return find_removed(use.output_shape, use.input_shape(), count) or [*range(count)]
 
 
 def squeezed_axes(use: InputUse) -> RoleValue:
     """Return axes of size 1, for Squeeze."""
-    data = use.data()
+    data = use.input_shape()
     if data is None:
         return None
     ones = [axis for axis, size in enumerate(data) if size == 1]
@@ -30,25 +30,25 @@ def reduced_axes(use: InputUse) -> RoleValue:
     if use.attribute("keepdims", 1):
         return find_changed(use, use.count)
     count = 1 if use.count is None else use.count
-    return find_removed(use.data(), use.result, count) or [*range(count)]
+    return find_removed(use.input_shape(), use.output_shape, count) or [*range(count)]
 
 
 def last_axis(use: InputUse) -> RoleValue:
     """Return the last axis, for a running sum."""
-    data = use.data()
+    data = use.input_shape()
     return None if not data else [len(data) - 1]
 
 
 def signal_axis(use: InputUse) -> RoleValue:
     """The axis of a DFT: any but the last one, of real and imaginary part."""
-    data = use.data()
+    data = use.input_shape()
     return None if data is None or len(data) < 2 else (find_changed(use, None) or [1])[:1]
 
 
 def slice_axes(use: InputUse, count: int | None) -> list[int]:
     """Return the axes of a Slice: constant ones, those that it changes, or by default the first ones."""
     constant = use.constant(3)
-    data = use.data()
+    data = use.input_shape()
     if constant is not None:
         return [axis % len(data) if data else axis for axis in constant]
     return find_changed(use, count) if use.has(3) else [*range(count or len(data or ()))]
@@ -56,7 +56,7 @@ def slice_axes(use: InputUse, count: int | None) -> list[int]:
 
 def slices(use: InputUse) -> list[tuple[int, int]]:
     """Return (start, end) for each axis of a Slice: the middle of the data, half of it or as long as the result."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     axes = slice_axes(use, use.count)
     starts, steps = use.constant(1), use.constant(4)
     ranges: list[tuple[int, int]] = []
@@ -75,7 +75,7 @@ def slices(use: InputUse) -> list[tuple[int, int]]:
 
 def frame_length(use: InputUse) -> int | None:
     """Return the length of the frames of an STFT: that of its window, else what its spectrum shows."""
-    window, spectrum, constant = use.data(2), use.result, use.constant(3)
+    window, spectrum, constant = use.input_shape(2), use.output_shape, use.constant(3)
     if constant or window:
         return int(constant[0]) if constant else window[0] if window else None
     if spectrum is None:
@@ -85,7 +85,7 @@ def frame_length(use: InputUse) -> int | None:
 
 def frame_step(use: InputUse) -> RoleValue:
     """Return the step that makes as many frames as an STFT returns, else half a frame."""
-    signal, spectrum, length = use.data(), use.result, frame_length(use)
+    signal, spectrum, length = use.input_shape(), use.output_shape, frame_length(use)
     if signal is None or length is None:
         return None
     if spectrum is not None and spectrum[1] > 1:
@@ -101,7 +101,7 @@ def frame_length_value(use: InputUse) -> RoleValue:
 
 def dft_length(use: InputUse) -> RoleValue:
     """Return the length of a DFT: that of its result where this shows it, else that of the signal."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     if data is None or len(data) < 2:
         return None
     axis = (use.constant(2) or [use.attribute("axis", -2)])[0]

@@ -49,7 +49,7 @@ def find_image_sizes(graph: onnx.GraphProto, inputs: Iterable[str]) -> dict[str,
 
 def image_sizes(use: InputUse) -> RoleValue:
     """Return (N, 1, *spatial) for a grid of coordinates (N, *spatial, axes), else the output's sizes or small ones."""
-    data, target, rank = use.data(), use.result, use.count
+    data, target, rank = use.input_shape(), use.output_shape, use.count
     if not data or rank is None:
         return None
     if target is not None and len(target) == rank:

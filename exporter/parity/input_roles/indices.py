@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def unpool_indices(use: InputUse) -> RoleValue:
     """Distinct positions, because the last one of equal ones is not defined."""
-    data = use.data(1)
+    data = use.input_shape(1)
     given = use.constant(2)
     whole = tuple(given) if given else unpooled(use)
     return None if data is None or whole is None else _spread(prod(data), prod(whole))
@@ -33,21 +33,21 @@ def _spread(count: int, limit: int) -> NDArray[np.int64] | None:
 
 def gathered(use: InputUse) -> RoleValue:
     """Return the range of the indices of a Gather or GatherElements."""
-    data = use.data()
+    data = use.input_shape()
     size = data[use.attribute("axis", 0)] if data else 0
     return ValueRange(0, size - 1) if size else None
 
 
 def gathered_nd(use: InputUse) -> RoleValue:
     """Return the range of indices that fits every axis that a GatherND looks up."""
-    data, indices, first = use.data(), use.data(1), use.attribute("batch_dims", 0)
+    data, indices, first = use.input_shape(), use.input_shape(1), use.attribute("batch_dims", 0)
     sizes = data[first : first + indices[-1]] if data and indices else ()
     return ValueRange(0, min(sizes) - 1) if sizes and 0 not in sizes else None
 
 
 def scattered(use: InputUse) -> RoleValue:
     """Indices that differ along the axis, because the order in which equal ones are written is not defined."""
-    data, indices, axis = use.data(), use.data(1), use.attribute("axis", 0)
+    data, indices, axis = use.input_shape(), use.input_shape(1), use.attribute("axis", 0)
     if not data or not indices or indices[axis] > data[axis]:
         return None
     line = _spread(indices[axis], data[axis])
@@ -58,7 +58,7 @@ def scattered(use: InputUse) -> RoleValue:
 
 def scattered_nd(use: InputUse) -> RoleValue:
     """Return different positions, in the order of the data, for ScatterND."""
-    data, indices = use.data(), use.data(1)
+    data, indices = use.input_shape(), use.input_shape(1)
     if not data or not indices or indices[-1] > len(data):
         return None
     sizes = data[: indices[-1]]
@@ -68,7 +68,7 @@ def scattered_nd(use: InputUse) -> RoleValue:
 
 def labels(use: InputUse) -> RoleValue:
     """Return the range of the classes of a loss."""
-    scores = use.data()
+    scores = use.input_shape()
     return ValueRange(0, scores[1] - 1) if scores and len(scores) > 1 else None
 
 
@@ -76,7 +76,7 @@ def lengths(axis_attribute: str) -> Derive:
     """Return lengths from 1 to the size of an axis of the data: the one that an attribute names, else the first."""
 
     def derive(use: InputUse) -> RoleValue:
-        data = use.data()
+        data = use.input_shape()
         return ValueRange(1, data[use.attribute(axis_attribute, 0)]) if data else None
 
     return derive
@@ -84,7 +84,7 @@ def lengths(axis_attribute: str) -> Derive:
 
 def first_size(use: InputUse) -> RoleValue:
     """Return the range of positions on the first axis of the data."""
-    data = use.data()
+    data = use.input_shape()
     return ValueRange(0, data[0] - 1) if data and data[0] else None
 
 
@@ -102,5 +102,5 @@ def shift(use: InputUse) -> RoleValue:
 
 def key_lengths(use: InputUse) -> RoleValue:
     """Return the range of the number of keys that are not padding, for Attention."""
-    keys = use.data(1)
+    keys = use.input_shape(1)
     return ValueRange(1, keys[-2]) if keys and len(keys) > 1 and keys[-2] else None

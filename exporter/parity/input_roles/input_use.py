@@ -28,7 +28,7 @@ class InputUse:
         node: the node.
         position: which of its inputs.
         dtype: of the input.
-        count: the number of its elements; None where the model leaves it free.
+        count: the number of its elements; None where it is dynamic.
         shapes: {value: shape} of the values of the graph that are known.
         constants: {value: array} of those that are constant or that the user gives.
     """
@@ -40,13 +40,13 @@ class InputUse:
     shapes: Mapping[str, Shape]
     constants: Mapping[str, NDArray[Any]]
 
-    def data(self, position: int = 0) -> Shape | None:
-        """Return the shape of one of the node's inputs."""
+    def input_shape(self, position: int = 0) -> Shape | None:
+        """Return the shape of one of the node's inputs, or None where it is not known."""
         return self.shapes.get(self.node.input[position]) if self.has(position) else None
 
     @property
-    def result(self) -> Shape | None:
-        """The shape of the node's first output."""
+    def output_shape(self) -> Shape | None:
+        """The shape of the node's first output; None where it is not known."""
         return self.shapes.get(self.node.output[0])
 
     def has(self, position: int) -> bool:
@@ -79,7 +79,7 @@ def find_removed(longer: Shape | None, shorter: Shape | None, count: int) -> lis
 
 def find_changed(use: InputUse, count: int | None) -> list[int]:
     """Return the axes whose size the node changes, completed to `count` by the first of the others."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     if data is None or target is None or len(data) != len(target):
         return [*range(1 if count is None else count)]
     differ = [axis for axis in range(len(data)) if data[axis] != target[axis]]

@@ -20,7 +20,7 @@ MAX_DIVISOR, MAX_BLOCKS = 1 << 16, 100_000
 
 def reshape(use: InputUse) -> RoleValue:
     """Return a shape of as many elements as the data has."""
-    data, target, count = use.data(), use.result, use.count
+    data, target, count = use.input_shape(), use.output_shape, use.count
     if target is not None and count in (None, len(target)) and (data is None or prod(target) == prod(data)):
         return target
     if data is None:
@@ -32,7 +32,7 @@ def reshape(use: InputUse) -> RoleValue:
 
 def expand(use: InputUse) -> RoleValue:
     """Return a shape that the data can be broadcast to."""
-    data, target, count = use.data(), use.result, use.count
+    data, target, count = use.input_shape(), use.output_shape, use.count
     if target is not None and count in (None, len(target)):
         return target
     if data is None or count is None or count < len(data):
@@ -42,13 +42,13 @@ def expand(use: InputUse) -> RoleValue:
 
 def fill_shape(use: InputUse) -> RoleValue:
     """Return the shape of the output, else twos."""
-    target = use.result
+    target = use.output_shape
     return target if target is not None and use.count in (None, len(target)) else [2] * (use.count or 1)
 
 
 def repeats(use: InputUse) -> RoleValue:
     """Return how often a Tile repeats each axis, else twice."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     if data is None or target is None or len(data) != len(target) or 0 in data:
         return [2] * len(data) if data is not None else None
     return [after // before for before, after in zip(data, target, strict=True)]
@@ -56,7 +56,7 @@ def repeats(use: InputUse) -> RoleValue:
 
 def _resized(use: InputUse, count: int | None) -> list[tuple[int, int]] | None:
     """Return (size before, size after) for each resized axis; twice the size where the result is not known."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     if data is None:
         return None
     known = target is not None and len(target) == len(data)
@@ -88,7 +88,7 @@ def region(use: InputUse) -> RoleValue:
 
 def affine_grid(use: InputUse) -> RoleValue:
     """Return (N, C, H, W) or (N, C, D, H, W) of the images that an affine grid is for."""
-    theta, grid = use.data(), use.result
+    theta, grid = use.input_shape(), use.output_shape
     if grid is not None and len(grid) > 3:
         return (grid[0], 1, *grid[1:-1])
     return (theta[0], 1, *range(3, 3 + theta[-2])) if theta is not None else None
@@ -96,7 +96,7 @@ def affine_grid(use: InputUse) -> RoleValue:
 
 def unpooled(use: InputUse) -> Shape | None:
     """Return the output shape of a MaxUnpool, from its attributes where it is not declared."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     if target is not None or data is None:
         return target
     kernel = use.attribute("kernel_shape", [1] * (len(data) - 2))
@@ -110,7 +110,7 @@ def unpooled(use: InputUse) -> Shape | None:
 
 def pads(use: InputUse) -> RoleValue:
     """Return pads that make the size of the output, else two elements on each axis."""
-    data, target = use.data(), use.result
+    data, target = use.input_shape(), use.output_shape
     half = None if use.count is None else use.count // 2
     if data is None:
         return None
@@ -123,7 +123,7 @@ def pads(use: InputUse) -> RoleValue:
 
 def split(use: InputUse) -> RoleValue:
     """Return the sizes of the parts: those of the outputs, else parts of one size with the rest in the last."""
-    data = use.data()
+    data = use.input_shape()
     if not data:
         return None
     axis = use.attribute("axis", 0)
@@ -138,7 +138,7 @@ def split(use: InputUse) -> RoleValue:
 
 def top_k(use: InputUse) -> RoleValue:
     """Return the number of elements that a TopK keeps, else half."""
-    data, target, axis = use.data(), use.result, use.attribute("axis", -1)
+    data, target, axis = use.input_shape(), use.output_shape, use.attribute("axis", -1)
     if target:
         return [target[axis]]
     return [max(1, data[axis] // 2)] if data else [1]
@@ -146,31 +146,31 @@ def top_k(use: InputUse) -> RoleValue:
 
 def depth(use: InputUse) -> RoleValue:
     """Return the number of classes of a OneHot."""
-    target = use.result
+    target = use.output_shape
     return [target[use.attribute("axis", -1)] if target else 3]
 
 
 def range_bound(use: InputUse) -> RoleValue:
     """Return start, limit or delta of a Range, by the position."""
     start, delta = (use.constant(0) or [1])[0], (use.constant(2) or [2])[0]
-    length = use.result[0] if use.result else 5
+    length = use.output_shape[0] if use.output_shape else 5
     return [(start, start + length * delta, delta)[use.position]]
 
 
 def length(use: InputUse) -> RoleValue:
     """Return the length of a window."""
-    return [use.result[0] if use.result else 8]
+    return [use.output_shape[0] if use.output_shape else 8]
 
 
 def image_shape(use: InputUse) -> RoleValue:
     """Return the size of the image that a Col2Im puts together."""
-    image = use.result
+    image = use.output_shape
     return image[2:] if image is not None and use.count in (None, len(image) - 2) else None
 
 
 def block_shape(use: InputUse) -> RoleValue:
     """Return a size of blocks with which the columns of a Col2Im, (N, C * size of a block, blocks), fill its image."""
-    columns, image = use.data(), use.result
+    columns, image = use.input_shape(), use.output_shape
     if columns is None or image is None or not image[1] or columns[1] % image[1]:
         return None
     rank, elements = len(image) - 2, columns[1] // image[1]

@@ -24,7 +24,7 @@ def _constant(value: RoleValue) -> Derive:
 
 
 _SCALES = ValueRange(0.01, 0.1)
-"""Scales of quantised numbers are positive; a result of 0 would be divided by, and most of larger ones saturates."""
+"""Scales of quantised numbers are positive. Smaller ones would saturate most results, larger ones round them to 0."""
 _SCALE_INPUTS = (
     *(("QuantizeLinear", 1), ("DequantizeLinear", 1)),
     *(("QLinearConv", position) for position in (1, 4, 6)),
@@ -74,8 +74,8 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("DFT", 1): axes.dft_length,
     ("DFT", 2): axes.signal_axis,
     **{(f"{name}Window", 0): sizes.length for name in ("Hann", "Hamming", "Blackman")},
-    ("MelWeightMatrix", 0): lambda use: [use.result[1] if use.result else 8],
-    ("MelWeightMatrix", 1): lambda use: [2 * (use.result[0] - 1) if use.result else 16],
+    ("MelWeightMatrix", 0): lambda use: [use.output_shape[1] if use.output_shape else 8],
+    ("MelWeightMatrix", 1): lambda use: [2 * (use.output_shape[0] - 1) if use.output_shape else 16],
     ("MelWeightMatrix", 2): _constant([8192]),
     ("MelWeightMatrix", 3): _constant([0.0]),
     ("MelWeightMatrix", 4): _constant([4096.0]),

@@ -19,11 +19,16 @@ from models.checkpoints.unbuilt import require_tensors
 from models.errors import CheckpointError
 
 PICKLE = "data.pkl"
+"""The member of torch's zip archive that is the pickle."""
 SCRIPT = "constants.pkl"
+"""A member that TorchScript archives have and others do not."""
 TEXT_FILE = "not a checkpoint but a text file"
 _HEAD = 512
+"""First bytes of a file that decide whether it is text."""
 _TAR_MAGIC = slice(257, 262)
+"""Where `ustar` stands in a tar header (POSIX.1-1988)."""
 _BYTE_ORDERS = {b"little": False, b"big": True}
+"""{content of the member `byteorder`: whether numbers are big-endian}."""
 
 
 def is_torch(file: MappedFile) -> bool:
