@@ -1,5 +1,6 @@
 """`c3d-export bench`: model files and other engines, measured side by side."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import click
 
 from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
+from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.options import (
     PATH,
@@ -136,6 +138,7 @@ def bench_command(
 
 def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> int:
     from exporter.reports.bench import print_bench
+    from exporter.reports.bench_page import bench_page
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.json_report import bench_to_dict
     from exporter.workflows.bench import benchmark
@@ -150,27 +153,27 @@ def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **opt
     request = take(BenchRequest, options)
     with progress_on_terminal() as progress:
         report = benchmark(request, progress)
-    if html is not None:
-        from exporter.reports.bench_page import bench_page
-        from exporter.reports.html import write_page
-
-        write_page(html, lambda: bench_page(report))
     show(report, bench_to_dict, print_bench, as_json=as_json)
-    return report.exit_code
+    return write_last(lambda: _write_page(html, lambda: bench_page(report)), as_json=as_json) or report.exit_code
 
 
 def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> int:
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.deployment import deployment_to_dict, print_deployment
+    from exporter.reports.deployment_page import deployment_page
     from exporter.workflows.deployment_table import benchmark_all
 
     request = take_request(artifacts, options)
     with progress_on_terminal() as progress:
         table = benchmark_all(request, progress, progress.print_finished)
+    show(table, deployment_to_dict, print_deployment, as_json=as_json)
+    return write_last(lambda: _write_page(html, lambda: deployment_page(table)), as_json=as_json) or int(table.failed)
+
+
+def _write_page(html: Path | None, make_page: Callable[[], str]) -> Iterator[Path]:
+    """Write a page to the file of `--html`, if it was given, and yield the file."""
     if html is not None:
-        from exporter.reports.deployment_page import deployment_page
         from exporter.reports.html import write_page
 
-        write_page(html, lambda: deployment_page(table))
-    show(table, deployment_to_dict, print_deployment, as_json=as_json)
-    return 1 if table.failed else 0
+        write_page(html, make_page)
+        yield html

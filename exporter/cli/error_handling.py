@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -18,14 +18,22 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from exporter.cli.renamed import explain_renaming
-from exporter.errors import C3DExportError, CheckFailedError, LimitError, OutOfMemoryError, OutputError, UsageError
+from exporter.errors import (
+    C3DExportError,
+    CheckFailedError,
+    LimitError,
+    OutOfMemoryError,
+    OutputError,
+    UsageError,
+    refuse_one,
+)
 from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
 from exporter.isolation.supervisor import Outcome
 from exporter.isolation.worker import begin, finish
 from exporter.memory_errors import as_memory_error, release_frames, spare_address_space
-from models.text import shorten
+from models.text import shorten, visible
 
 INTERNAL_ERROR = 70
 """Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
@@ -135,6 +143,27 @@ def report_refused(errors: Sequence[C3DExportError]) -> int:
     for error in errors:
         print_error(str(error))
     return errors[0].exit_code if errors else 0
+
+
+def write_last(write: Callable[[], Iterable[object]], *, as_json: bool) -> int:
+    """Write the files that options ask for, after the result was printed, and print their names.
+
+    A disk that is full now must not hide the result, nor may an error add a second object to the one of `--json`: it is
+    only a line on stderr.
+
+    Args:
+        write: writes the files and yields the name of each one that is written.
+        as_json: the result is on stdout as JSON, and no name may follow it.
+
+    Returns:
+        The exit code of the error; 0 without one.
+    """
+    errors: list[C3DExportError] = []
+    with refuse_one(errors.append):
+        for file in write():
+            if not as_json:
+                print(f"wrote    {visible(str(file))}", file=user_stdout(), flush=True)
+    return report_refused(errors)
 
 
 def print_line(text: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import check_output_files, json_options, limit_options, parse_source
@@ -96,7 +98,6 @@ def predict_command(
 
     from exporter.inference.predict_request import PredictRequest
     from exporter.reports.console import progress_on_terminal, show, stdout
-    from exporter.reports.formatting import escape
     from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
     from exporter.workflows.predict import open_predict
 
@@ -119,15 +120,12 @@ def predict_command(
                 if printer is not None:
                     printer.print_result(ready)
             result = run.result()
-    _write_files(result, csv, html)
     show(result, predict_to_dict, print_end, as_json=as_json)
-    for written in (csv, html):
-        if written is not None and not as_json:
-            stdout().print(f"wrote    {escape(str(written))}")
-    context.exit(result.exit_code)
+    context.exit(write_last(lambda: _write_files(result, csv, html), as_json=as_json) or result.exit_code)
 
 
-def _write_files(result: PredictResult, csv: str | Path | None, html: str | Path | None) -> None:
+def _write_files(result: PredictResult, csv: str | Path | None, html: str | Path | None) -> Iterator[str | Path]:
+    """Write the files that are not None, and yield each."""
     from exporter.output_targets import write_file
     from exporter.reports.html import write_page
     from exporter.reports.predict import predict_to_csv
@@ -135,5 +133,7 @@ def _write_files(result: PredictResult, csv: str | Path | None, html: str | Path
 
     if csv is not None:
         write_file(csv, predict_to_csv(result), "--csv")
+        yield csv
     if html is not None:
         write_page(html, lambda: predict_page(result))
+        yield html

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.error_handling import print_line, report_refused
+from exporter.cli.error_handling import print_line, report_refused, write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import (
@@ -123,10 +123,15 @@ def integrity_command(
         reports = verify_integrity(named, progress=progress, refuse=refuse, **options)
     show(reports, lambda reports: add_errors(integrity_to_dict(reports), refused), print_integrity, as_json=as_json)
     code = report_refused(refused)
-    if junit:
-        write_integrity_junit(junit, reports, refused)
+
+    def write() -> Iterator[Path]:
+        if junit:
+            write_integrity_junit(junit, reports, refused)
+            yield junit
+
+    unwritten = write_last(write, as_json=as_json)
     passed = all(report.passed for report in reports)
-    context.exit(3 if any(report.bad_manifest for report in reports) else code or (0 if passed else 1))
+    context.exit(3 if any(report.bad_manifest for report in reports) else unwritten or code or (0 if passed else 1))
 
 
 @click.group(
@@ -207,8 +212,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
         reports = check_baseline(before, max_growth, reports)
     show(reports, lambda reports: add_errors(parity_to_dict(reports), refused), print_reports, as_json=as_json)
     code = report_refused(refused)
-    write_files(reports, refused, **files)  # last: a disk that is full now must not hide the result
-    context.exit(code or (0 if all(report.passed for report in reports) else 1))
+    unwritten = write_last(lambda: write_files(reports, refused, **files), as_json=as_json)
+    context.exit(unwritten or code or (0 if all(report.passed for report in reports) else 1))
 
 
 def write_files(
@@ -218,8 +223,10 @@ def write_files(
     junit: Path | None = None,
     html: Path | None = None,
     save_baseline: Path | None = None,
-) -> None:
-    """Write the results as the files that are not None; a baseline only if everything passed, a page only of reports.
+) -> Iterator[Path]:
+    """Write the results as the files that are not None, and yield each one that is written.
+
+    A baseline is written only if everything passed, a page only of reports.
 
     Raises:
         OutputError: a file cannot be written.
@@ -230,12 +237,15 @@ def write_files(
     if save_baseline:
         if not refused and all(report.passed for report in reports):
             baseline.save_baseline(save_baseline, reports)
+            yield save_baseline
         else:
             print_line(f"--save-baseline {save_baseline}: not written, because parity failed")
     if junit:
         write_junit(junit, reports, refused)
+        yield junit
     if html and reports:
         from exporter.reports.html import write_page
         from exporter.reports.parity_page import parity_page
 
         write_page(html, lambda: parity_page(reports, refused=refused))
+        yield html

@@ -9,6 +9,8 @@ from helpers.run import call, run
 from helpers.small_models import convolution
 
 from exporter.bench import roofline, rounds, runner
+from exporter.errors import OutputError
+from exporter.reports import html
 from exporter.workflows.export import ExportResult
 
 
@@ -62,6 +64,21 @@ def test_json_is_alone_on_stdout_and_the_page_is_written(
     ]
     assert output["rooflines"][0]["rate"] > 1e8
     assert (folder / "b.html").read_text().count("<figure>") == 2
+
+
+def test_a_page_that_cannot_be_written_does_not_hide_the_result(
+    folder: Path, short: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "write_page", refuse_to_write)
+    few = ("--threads", 1, "--rounds", 3, "--load-rounds", 1, "--batch", 1)
+    done = call("c3d-export", "bench", "m.onnx", *few, "--html", "b.html", cwd=folder, capture=capfd)
+    assert done.returncode == 3
+    assert "batch 1, 1 thread: milliseconds per batch, 3 interleaved rounds" in done.stdout
+    assert "wrote" not in done.stdout
+
+
+def refuse_to_write(*_: object) -> None:
+    raise OutputError("b.html: cannot be written: No space left on device")
 
 
 USAGE = {

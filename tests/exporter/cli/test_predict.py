@@ -13,6 +13,8 @@ from helpers.run import BIN, run
 from helpers.small_video_model import PROFILE, SmallVideoModel
 from helpers.video_command import KNOWN, VideoCommand
 
+from exporter import output_targets
+from exporter.errors import OutputError
 from exporter.storage import read_bytes
 
 
@@ -51,6 +53,18 @@ def test_broken_videos_are_listed_at_the_end(video_command: VideoCommand) -> Non
     assert done.returncode == 3
     at = [done.stdout.index(text) for text in (video, "text.mp4: not", "no such video", "2 failed")]
     assert at == sorted(at)
+
+
+def test_a_file_that_cannot_be_written_does_not_hide_the_result(
+    video_command: VideoCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_to_write(*_: object) -> None:
+        raise OutputError("scores.csv: cannot be written: No space left on device")
+
+    monkeypatch.setattr(output_targets, "write_file", refuse_to_write)
+    done = video_command.predict(video_command.videos[0], "--csv", "scores.csv", "--json")
+    assert done.returncode == 3
+    assert len(json.loads(done.stdout)["videos"]) == 1
 
 
 def test_csv(video_command: VideoCommand) -> None:

@@ -102,6 +102,7 @@ def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -
     few = ("--against", "theirs.onnx", "--inputs", "uniform,sparse")
     kept = parity("mine.onnx", *few, "--save-baseline", "base.json", "--junit", "parity.xml")
     assert kept.returncode == 0
+    assert kept.stdout.splitlines()[-2:] == ["wrote    base.json", "wrote    parity.xml"]
     assert ET.parse(tmp_path / "parity.xml").getroot()[0].attrib["failures"] == "0"
     assert parity("mine.onnx", *few, "--baseline", "base.json").returncode == 0
     loose = ("--rtol", "1", "--atol", "1", "--baseline", "base.json")
@@ -117,6 +118,7 @@ def test_junit_and_a_baseline_between_releases(parity: Parity, tmp_path: Path) -
     assert failed.returncode == 1
     assert failed.stderr == "--save-baseline other.json: not written, because parity failed\n"
     assert not (tmp_path / "other.json").exists()
+    assert failed.stdout.splitlines()[-1] == "wrote    parity.xml"
     assert int(ET.parse(tmp_path / "parity.xml").getroot()[0].attrib["failures"]) > 0
 
 
