@@ -267,7 +267,7 @@ def test_nodes_in_another_order_than_onnx_demands(theirs: Path, tmp_path: Path) 
     assert not compare(faulty, theirs).passed
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 6), (-1, 1), (0, 2.5), (-0.5, 3)])
+@pytest.mark.parametrize(("low", "high"), [(0, 6), (-1, 1), (-0.5, 3)])
 def test_a_range_that_ends_where_a_clip_does_is_one(low: float, high: float, tmp_path: Path) -> None:
     arrays: Arrays = {"w": normal(6, 3, 3, 3, 3), "v": normal(4, 6, 3, 3, 3) * np.float32(0.1)}
     arrays |= {"low": np.array(low, np.float32), "high": np.array(high, np.float32)}
@@ -278,7 +278,7 @@ def test_a_range_that_ends_where_a_clip_does_is_one(low: float, high: float, tmp
         return save(tmp_path / name, graph([first, *limit, second, *sums, *ends], INPUTS, {"y": ("n", 4)}, arrays, 21))
 
     reference = write("theirs.onnx", [node("Clip", "c1 low high", "r1")], [node("Identity", "c2", "v2")])
-    step = (high - low) / 255
+    step = 0.9995 * (high - low) / 255  # a percentile
     arrays |= {"s": np.array(step, np.float32), "z": np.array(round(-low / step), np.uint8)}
     arrays |= {"s2": np.array(0.003, np.float32), "z2": np.array(0, np.int8)}  # 0.4, where the sums reach more
     pair = [node("QuantizeLinear", "c1 s z", "q1"), node("DequantizeLinear", "q1 s z", "r1")]

@@ -16,8 +16,9 @@ from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.kernels.quantization import from_first, spread, to_first
 from exporter.engines.reference.node import Node, UnsupportedError
 
-BOUND_ERROR = 0.51
-"""How many levels a range may end beside an activation's bound: its zero point is rounded, and scales are float32."""
+BOUND_ERROR = 1.0
+"""How many levels a range may end beside an activation's bound, because its zero point is rounded and a percentile of
+the values a little less; 0 is a level."""
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,12 @@ def _limit(limits: Limits, levels: Any, zeros: Any, scale: Any) -> Any:
         return np.clip(levels, *ends)
     if not limits.bounds:
         return levels
-    bounds = [np.asarray(bound / scale + zeros.astype(np.float64)) for bound in limits.bounds]
     low, high = np.asarray(-np.inf), np.asarray(np.inf)
-    for bound in bounds:
-        low = np.where(np.abs(bound - ends[0]) <= BOUND_ERROR, bound, low)
-        high = np.where(np.abs(bound - ends[1]) <= BOUND_ERROR, bound, high)
+    for bound in limits.bounds:
+        level = np.asarray(bound / scale + zeros.astype(np.float64))
+        allowed = BOUND_ERROR if bound else 0.0
+        low = np.where(np.abs(level - ends[0]) <= allowed, level, low)
+        high = np.where(np.abs(level - ends[1]) <= allowed, level, high)
     return np.clip(levels, low, high)
 
 
