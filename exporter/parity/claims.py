@@ -49,10 +49,25 @@ def held_precision(path: Path, format_name: FormatName, manifest: Manifest | Non
     if manifest is None or manifest.precision != "fp32" or stated in FULL_PRECISION:
         return stated
     if format_name == "onnx":
-        return stated if detect_computed_precision(path) in FULL_PRECISION else "float32"
+        return "float32" if is_quantised_since(path, format_name, manifest) else stated
     if format_name == "openvino":  # int8 is never only how weights are stored there
         return "float32" if read_ir(path).precision == "int8" else stated
     return "float32"  # the other formats store weights in what they compute in
+
+
+def is_quantised_since(path: Path, format_name: FormatName, manifest: Manifest | None) -> bool:
+    """Return whether an ONNX file computes in fewer bits than its manifest states, or stores its weights so.
+
+    A tool that quantises an artifact leaves the manifest inside it as it was.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    if manifest is None or manifest.precision != "fp32" or format_name != "onnx":
+        return False
+    if detect_computed_precision(path) not in FULL_PRECISION:
+        return True
+    return stated_precision(manifest) in FULL_PRECISION and detect_precision(path) not in FULL_PRECISION
 
 
 def computed_precision(path: Path, format_name: FormatName, manifest: Manifest | None) -> Precision | None:
@@ -81,6 +96,22 @@ def describe_contradiction(stated: Precision | None, found: Precision) -> str | 
     if stated in (None, found) or {stated, found} <= {*FULL_PRECISION}:
         return None
     return f"its manifest states {stated}, but the file is {found}"
+
+
+def describe_comparison(contradiction: str | None, precision: Precision, found: Precision) -> tuple[str, ...]:
+    """Return what a file that is not what its manifest states is compared as, and how to choose otherwise.
+
+    Args:
+        contradiction: what is stated; None where the file is that.
+        precision: what it is compared as.
+        found: what the file is.
+    """
+    if contradiction is None:
+        return ()
+    compared = f"{contradiction}; compared as {precision}"
+    if precision in FULL_PRECISION and found not in FULL_PRECISION:
+        return (f"{compared}. If it was quantised after the export, --min-snr DB compares it as {found}",)
+    return (compared,)
 
 
 def find_contradiction(path: Path, format_name: FormatName, manifest: Manifest | None) -> str | None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
-from exporter.parity.claims import FULL_PRECISION, LOW_PRECISIONS, describe_contradiction, finer_precision
+from exporter.parity.claims import (
+    FULL_PRECISION,
+    LOW_PRECISIONS,
+    describe_comparison,
+    describe_contradiction,
+    finer_precision,
+)
 from exporter.parity.feeds import as_batch, as_items, cast, rename_outputs
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
@@ -163,7 +169,7 @@ def run_model(
         found = runtime.precision
         precision = finer_precision(spec.precision, found)
         contradiction = describe_contradiction(spec.claims, found)
-        notes = (*([f"{contradiction}; compared as {precision}"] if contradiction else ()), *runtime.notes)
+        notes = (*describe_comparison(contradiction, precision, found), *runtime.notes)
         spec = spec.held_to(precision)
         if batches is None:
             held_low = spec.bound is not None and precision in FULL_PRECISION

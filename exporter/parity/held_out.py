@@ -19,7 +19,7 @@ from exporter.accuracy_results import HeldOutAccuracy
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
-from exporter.parity.claims import FULL_PRECISION, stated_precision
+from exporter.parity.claims import FULL_PRECISION, is_quantised_since, stated_precision
 from exporter.parity.compare import top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult, RunSpec
@@ -70,6 +70,8 @@ def make_bound(artifact: LoadedArtifact, options: ParityOptions) -> AccuracyBoun
             return None
         return AccuracyBound(options.min_snr, options.min_top1, "all")
     if manifest.precision == "fp32":
+        if options.min_snr is not None and is_quantised_since(artifact.path, artifact.format, manifest):
+            return AccuracyBound(options.min_snr, options.min_top1, "all")
         if given:
             raise UsageError(
                 f"--min-snr and --min-top1 are for artifacts below float32; {artifact.path.name} computes in float32, "

@@ -15,7 +15,7 @@ from exporter.engines.torch_settings import require_device
 from exporter.formats import runtime_options
 from exporter.onnx_io.precision import detect_precision, only_stores
 from exporter.onnx_io.stored_weights import find_stored_weights, write_changed
-from exporter.parity.claims import FULL_PRECISION, computed_precision, held_precision
+from exporter.parity.claims import FULL_PRECISION, computed_precision, held_precision, is_quantised_since
 from exporter.parity.execution import RunSpec
 from exporter.parity.held_out import make_bound
 from exporter.parity.io_mapping import IOMapping, map_by_manifest, map_by_name, map_by_network
@@ -141,6 +141,9 @@ def _make_spec(
     engine = _find_engine(artifact, options)
     settings = replace(runtime_options(artifact, engine.choose_device(options.device)), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
+    held = held_precision(artifact.path, artifact.format, artifact.manifest)
+    if options.min_snr is not None and is_quantised_since(artifact.path, artifact.format, artifact.manifest):
+        held = None  # the user says how accurate what the file is must be
     unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs
     return RunSpec(
         artifact.path,
@@ -148,7 +151,7 @@ def _make_spec(
         settings,
         map_io,
         unsupported,
-        held_precision(artifact.path, artifact.format, artifact.manifest),
+        held,
         make_bound(artifact, options),
         computed_precision(artifact.path, artifact.format, artifact.manifest),
         _find_stored(artifact, options, engine, exact),

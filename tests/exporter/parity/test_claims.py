@@ -104,7 +104,20 @@ def test_an_int8_file_that_states_float32_fails_as_float32(int8: Path, tmp_path:
     assert verify(int8).passed
     report = verify(forge(int8, tmp_path, "fp32"))
     assert not report.passed
-    assert any("states float32, but the file is int8" in note for note in report.notes)
+    (note,) = [note for note in report.notes if "states float32, but the file is int8" in note]
+    assert "--min-snr" in note
+
+
+@pytest.mark.parametrize(("decibels", "passes"), [(15.0, True), (90.0, False)])
+def test_a_file_that_was_quantised_after_its_export_is_held_to_the_users_minimum(
+    decibels: float, int8: Path, tmp_path: Path, *, passes: bool
+) -> None:
+    path = forge(int8, tmp_path, "fp32")
+    (report,) = verify_parity([path], ParityOptions(input_types=("video",), min_snr=decibels), MODEL)
+    assert report.passed == passes
+    assert report.tolerance.startswith("int8")
+    (note,) = [note for note in report.notes if "states float32, but the file is int8" in note]
+    assert "--min-snr" not in note
 
 
 @pytest.mark.parametrize(("precision", "weights"), [("fp32", "int8"), ("int8", "int8"), ("int8", "fp32")])
