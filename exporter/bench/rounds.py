@@ -169,7 +169,14 @@ def drop_on_error(states: list[TargetState], state: TargetState, failed: Failed)
 
 def _import(worker: Worker, target: BenchTarget) -> int | None:
     """Import the engine's library; return the process's peak memory after it, in bytes."""
-    return worker.ask("import", library=target.engine.library, runtime=target.engine.runtime)["peak"]
+    engine = target.engine
+    try:
+        return worker.ask("import", library=engine.library, runtime=engine.runtime)["peak"]
+    except WorkerError as error:
+        if error.kind != "missing":
+            raise
+        reason = f"{engine.display_name} cannot be imported ({error}); {engine.install}"
+        raise WorkerError("missing", reason) from error
 
 
 def _load(state: TargetState, config: RunConfig, worker: Worker | None = None) -> None:

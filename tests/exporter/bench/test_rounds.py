@@ -1,10 +1,14 @@
 """Rounds: a target that fails leaves, and the others go on."""
 
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from exporter.bench.rounds import TargetState, run_rounds
+import pytest
+
+from exporter.bench.rounds import RunConfig, TargetState, run_rounds, start
 from exporter.bench.targets import BenchTarget
 from exporter.bench.worker_client import Worker, WorkerError
 from exporter.engines import find_engine
@@ -40,3 +44,11 @@ def test_a_target_that_fails_leaves_and_the_others_go_on() -> None:
     for found in states:
         assert found.rounds == [[float(number)] for number in range(1, 9)]
         assert found.memory == 8
+
+
+def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
+    missing = replace(state("a").target, engine=replace(find_engine("openvino"), library="no_such_library"))
+    config = RunConfig(cast("Any", None), threads=1, first_batch=1, seed=0, warmup=0)
+    with ExitStack() as stack, pytest.raises(WorkerError, match=r"OpenVINO .*pip install '.*\[openvino\]'") as caught:
+        start(stack, missing, config)
+    assert caught.value.kind == "missing"
