@@ -135,7 +135,8 @@ def _choose_reader(path: Path) -> Callable[[Path], Inspection] | None:
 
 def _other(known: Format, path: Path) -> Inspection:
     embedded = known.read_embedded(path)
-    facts = {"signature": str(embedded.signature)} if embedded else {}
+    facts = {"producer": embedded.producer if embedded else "not stated"} if known.embeds_manifest else {}
+    facts |= {"signature": str(embedded.signature)} if embedded else {}
     kind, describe = KINDS.get(known.name, (f"{known.name} artifact", None))
     facts |= describe(path) if describe is not None else {}
     return _artifact(path, kind, facts, (), embedded, embeds=known.embeds_manifest)

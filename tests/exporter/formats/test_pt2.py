@@ -84,6 +84,7 @@ def test_inspect_reads_it_as_data(written: ExportResult, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.export, "load", None)
     found = inspect(written.artifacts[0].path)
     assert (found.kind, found.integrity) == ("torch.export program", "ok")
+    assert found.facts["producer"].startswith("c3d-export ")
     assert found.facts["written by"] == f"torch {torch.__version__}"
     assert found.facts["operators"] == "1 aten.add.Tensor, 2 aten.conv3d.default, 1 aten.relu.default"
 
