@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from exporter.errors import BadInputError, C3DExportError, CheckpointError, VideoError
+from exporter.errors import (
+    BadInputError,
+    C3DExportError,
+    CheckpointError,
+    UsageError,
+    VideoError,
+    join_limited,
+)
+
+if TYPE_CHECKING:
+    from exporter.video.sources import Source
+
+MAX_NAMED = 3
+"""Videos that one message names where none of those given is there."""
+VIDEO_SUFFIXES = frozenset((".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"))
+"""A file of these is no model, which is enough to see that arguments are in the wrong order."""
 
 
 def check_given_files(values: Mapping[str, Any]) -> None:
@@ -16,19 +32,44 @@ def check_given_files(values: Mapping[str, Any]) -> None:
         values: {parameter of a command: its value}.
 
     Raises:
-        UsageError: no such layout.
+        UsageError: no such layout; or a video stands where the model belongs.
         BadInputError: no such file, class names or profile; or none of the videos to run a model on is there.
         OutputError: a folder cannot be written to.
     """
     for name in ("work_dir", "cache"):
         if folder := values.get(name):
             _check_output_folder(folder, f"--{name.replace('_', '-')}")
-    for name, check in _CHECKS.items():
-        if value := values.get(name):
-            check(value)
-    for name in ("clips", "calibration_clips"):
-        if isinstance(videos := values.get(name), tuple):
-            _check_each(videos)
+    if values.get("model") and values.get("videos"):
+        _check_order(str(values["model"]), values["videos"])
+    for name, (option, check) in _CHECKS.items():
+        value = values.get(name)
+        if value and not isinstance(value, int):  # `predict --clips` is a number
+            with _naming(option):
+                check(value)
+
+
+@contextlib.contextmanager
+def _naming(option: str) -> Generator[None]:
+    """Begin the messages of the block with an option, unless they do; an argument has none."""
+    try:
+        yield
+    except (UsageError, BadInputError) as error:
+        if not option or str(error).startswith("--"):
+            raise
+        raise type(error)(f"{option}: {error}") from error
+
+
+def _check_order(model: str, videos: Sequence[str]) -> None:
+    """Refuse a video or a folder where the model belongs, and what is neither where the videos do."""
+    given, first = Path(videos[0]), Path(model)
+    if (_is_video(first) or first.is_dir()) and given.suffix and not (_is_video(given) or given.is_dir()):
+        raise UsageError(f"{model} is no model: the model comes first, then the videos")
+
+
+def _is_video(path: Path) -> bool:
+    from exporter.video.sources import IMAGE_SUFFIXES, LIST_SUFFIX
+
+    return path.suffix.lower() in (VIDEO_SUFFIXES | IMAGE_SUFFIXES | {LIST_SUFFIX})
 
 
 def _check_output_folder(folder: Path, option: str) -> None:
@@ -81,8 +122,7 @@ def _check_each(videos: Sequence[str | Path]) -> None:
     from exporter.video.sources import expand_sources
 
     for source in expand_sources([name for name in videos if not _is_remote(name)]):
-        if source.kind == "file":
-            _require_video(source.url)
+        _require_video(source)
 
 
 def _check_any(videos: Sequence[str]) -> None:
@@ -94,11 +134,12 @@ def _check_any(videos: Sequence[str]) -> None:
     errors: list[C3DExportError] = []
     for source in expand_sources(videos, lambda _, error: errors.append(error)):
         try:
-            if source.kind == "file":
-                _require_video(source.url)
+            _require_video(source)
             return
         except VideoError as error:
             errors.append(error)
+    if len(errors) > 1:
+        raise type(errors[0])(f"none of {len(errors)} videos is readable: {join_limited(map(str, errors), MAX_NAMED)}")
     raise errors[0]
 
 
@@ -108,21 +149,25 @@ def _is_remote(name: str | Path) -> bool:
     return is_url(name)
 
 
-def _require_video(url: str) -> None:
+def _require_video(source: Source) -> None:
     from exporter.storage import local_path
     from models.paths import require_file
 
-    if (path := local_path(url)) is not None:
-        require_file(path, "file of clips" if path.suffix == ".npz" else "video", VideoError)
+    if source.kind == "file" and (path := local_path(source.url)) is not None:
+        with source.located():
+            require_file(path, "file of clips" if path.suffix == ".npz" else "video", VideoError)
 
 
-_CHECKS: dict[str, Callable[[Any], None]] = {
-    "layout": _check_layout,
-    "weights": _check_weights,
-    "checkpoint": _check_weights,
-    "labels": _check_labels,
-    "preprocess": _check_profile,
-    "mean": _check_mean,
-    "baseline": _check_baseline,
-    "videos": _check_any,
+_CHECKS: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "layout": ("--layout", _check_layout),
+    "weights": ("--weights", _check_weights),
+    "checkpoint": ("", _check_weights),
+    "labels": ("--labels", _check_labels),
+    "preprocess": ("--preprocess", _check_profile),
+    "mean": ("--mean", _check_mean),
+    "baseline": ("--baseline", _check_baseline),
+    "videos": ("", _check_any),
+    "clips": ("--clip", _check_each),
+    "calibration_clips": ("--calibrate", _check_each),
 }
+"""{parameter of a command: (its option, what checks its value)}; an argument has no option."""

@@ -37,6 +37,11 @@ SECTIONS: Sections = MappingProxyType(
 """The headings of options that several commands share. An option that is in no list is the command's own: Options."""
 
 
+FILE_COMMANDS = (
+    "A file follows a command: c3d-export inspect FILE, verify parity FILE, bench FILE, predict FILE VIDEO; "
+    "to export a checkpoint: c3d-export --format onnx --weights FILE"
+)
+"""What is meant by a file in the place of a command."""
 MAX_OPTION = 70
 """Characters of an option with its choices that a line of a terminal of 80 columns holds."""
 
@@ -107,7 +112,7 @@ class SectionedGroup(_Sectioned, click.Group):
 
         Raises:
             NoSuchCommand: there is none; click names one that is spelt alike, this one of a group below, or `--format`
-                for a word like `export`, which is no command.
+                for a word like `export`, which is no command; for a file, the commands that take one.
         """
         try:
             return super().resolve_command(ctx, args)
@@ -126,6 +131,8 @@ class SectionedGroup(_Sectioned, click.Group):
         if found := difflib.get_close_matches(word, below, 1):
             return f"Did you mean '{below[found[0]]} {found[0]}'?"
         exports = any(option.name == "formats" for option in self.params)
+        if "." in word or "/" in word:
+            return FILE_COMMANDS if exports else "A file follows a command: verify parity FILE, verify integrity FILE"
         return "To export: c3d-export --format onnx" if exports and difflib.get_close_matches(word, ["export"]) else ""
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from exporter.reports.console import print_field, print_notes, print_text
 from exporter.reports.formatting import escape
-from exporter.reports.predict import describe_inputs
+from exporter.reports.predict import count_videos, describe_inputs
 from models.errors import count
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ def print_end(result: FeaturesResult, console: Console) -> None:
         console.print(f"wrote    {escape(f'{result.output}/{file}')}")
     done = [video for video in result.videos if not video.kept]
     kept = len(result.videos) - len(done)
-    parts = [count(len(done), "video"), count(sum(video.clips for video in done), "clip")]
+    failed = len(result.failures)
+    parts = [count_videos(len(done), kept + failed), count(sum(video.clips for video in done), "clip")]
     parts += [f"{kept} done before"] if kept else []
-    parts += [f"{len(result.failures)} failed"] if result.failures else []
+    parts += [f"{failed} failed"] if failed else []
     print_field("result", f"{', '.join(parts)}, in {escape(result.output)}; took {result.seconds:.1f} s", console)
 
 

@@ -148,9 +148,15 @@ def print_end(result: PredictResult, console: Console) -> None:
     for failure in result.failures:
         print_field("[bold red]FAILED[/]", escape(failure.message), console)
     clips = sum(video.clips for video in result.videos)
-    failed = f", {len(result.failures)} failed" if result.failures else ""
-    done = f"{count(len(result.videos), 'video')}, {count(clips, 'clip')}{failed}; took {result.seconds:.1f} s"
-    print_field("result", done, console)
+    failed = len(result.failures)
+    parts = [count_videos(len(result.videos), failed), count(clips, "clip")]
+    parts += [f"{failed} failed"] if failed else []
+    print_field("result", f"{', '.join(parts)}; took {result.seconds:.1f} s", console)
+
+
+def count_videos(done: int, others: int) -> str:
+    """Return `3 videos`, or `3 of 80 videos` where there are others, which failed or were done before."""
+    return f"{done} of {count(done + others, 'video')}" if others else count(done, "video")
 
 
 def predict_to_dict(result: PredictResult) -> dict[str, Any]:

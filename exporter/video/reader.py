@@ -102,7 +102,8 @@ class Video:
     def __init__(self, source: Source, transform: Transform | None, wait: Callable[[], None] | None) -> None:
         self.name = source.name
         self._transform = transform
-        self._decoder = Decoder(source, constant_size=transform is None, wait=wait)
+        with source.located():
+            self._decoder = Decoder(source, constant_size=transform is None, wait=wait)
         self.info: VideoInfo = self._decoder.info
         self.summary: VideoSummary = self._decoder.summary
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -49,12 +50,24 @@ class Source:
         name: for display: its path from where the user's name for it leads; of a URL, without what may be secret.
         kind: how it is read.
         images: the files of a video whose frames are images, in order.
+        listed: `LIST, line N` for one that a list names.
     """
 
     url: str
     name: str
     kind: Literal["file", "images", "camera"] = "file"
     images: tuple[str, ...] = ()
+    listed: str = field(default="", compare=False)
+
+    @contextlib.contextmanager
+    def located(self) -> Generator[None]:
+        """Begin the message of an error of opening it with the line of the list that names it."""
+        try:
+            yield
+        except VideoError as error:
+            if not self.listed:
+                raise
+            raise VideoError(f"{self.listed}: {error}") from error
 
 
 def expand_sources(named: Sequence[Location], refuse: RefuseName | None = None) -> list[Source]:
@@ -133,21 +146,24 @@ def _folder(folder: str) -> list[Source]:
 def _listed(name: str, refuse: RefuseName | None) -> Iterator[Source]:
     folder = name.rpartition("/")[0] if is_url(name) else str(Path(name).parent)
     for number, line in _read_list(name):
+        place = f"{display(name)}, line {number}"
         try:
             if isinstance(line, bytes):
                 raise VideoError("neither UTF-8 nor without a NUL character")
             absolute = CAMERA.fullmatch(line) or "://" in line
-            found = _find(line if absolute else join(folder, line))
+            target = line if absolute else join(folder, line)
+            found = _find(target)
+            if file_name(target).endswith(LIST_SUFFIX) and found == [_file(target)]:
+                raise VideoError(f"{display(target)}: a list names no other list; give both")
         except OutOfMemoryError:
             raise
         except C3DExportError as error:
-            place = f"{display(name)}, line {number}"
             located = type(error)(f"{place}: {error}")
             if refuse is None:
                 raise located from error
             refuse(place, located)
         else:
-            yield from found
+            yield from (replace(source, listed=place) for source in found)
 
 
 def _read_list(name: str) -> list[tuple[int, str | bytes]]:

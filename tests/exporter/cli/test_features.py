@@ -24,7 +24,7 @@ def test_files_and_what_is_printed(video_command: VideoCommand) -> None:
     assert "layer    fc6 (8)" in lines
     assert f"{videos[0]}  4 clips in a.csv, a.npy" in lines
     assert lines[-2].startswith(f"FAILED   {folder / 'text.mp4'}: ")
-    assert lines[-1].startswith("result   2 videos, 7 clips, 1 failed, in out; took ")
+    assert lines[-1].startswith("result   2 of 3 videos, 7 clips, 1 failed, in out; took ")
     assert np.load(folder / "out" / "b.npy").shape == (3, 8)
     again = video_command.features(*videos, folder / "text.mp4", "-o", "out", "--json")
     content = json.loads(again.stdout)

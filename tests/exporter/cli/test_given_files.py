@@ -27,21 +27,26 @@ json.dump(found, open("found.json", "w"))
 """
 COMMANDS: dict[str, tuple[int, str]] = {
     "predict m.onnx none.mp4": (3, "none.mp4"),
-    "predict m.onnx empty list.txt": (3, "empty"),
+    "predict m.onnx empty list.txt": (3, "list.txt, line 2: "),
+    "predict m.onnx list.txt": (3, "none of 2 videos"),
+    "predict video.mp4 m.onnx": (2, "video.mp4"),
+    "predict list.txt m.onnx": (2, "list.txt"),
+    "features empty m.onnx": (2, "empty"),
     "features m.onnx none.mp4": (3, "none.mp4"),
     "predict m.onnx video.mp4 --labels none.txt": (3, "none.txt"),
-    "predict m.onnx video.mp4 --mean none.npy": (3, "none.npy"),
+    "predict m.onnx video.mp4 --mean none.npy": (3, "--mean: "),
     "predict m.onnx video.mp4 --preprocess none.json": (3, "none.json"),
+    "predict m.onnx video.mp4 --preprocess none": (2, "--preprocess: "),
     "verify parity none.onnx": (3, "none.onnx"),
-    "verify parity m.onnx --clip none.mp4": (3, "none.mp4"),
-    "verify parity m.onnx --clip list.txt": (3, "gone.mp4"),
+    "verify parity m.onnx --clip none.mp4": (3, "--clip: no such video: none.mp4"),
+    "verify parity m.onnx --clip list.txt": (3, "--clip: list.txt, line 1: no such video: gone.mp4"),
     "verify parity m.onnx --weights none.pth": (3, "none.pth"),
     "verify parity m.onnx --baseline none.json": (3, "none.json"),
     "verify parity m.onnx --html a --junit a": (2, "--html a"),
     "verify parity m.onnx --junit m.onnx": (2, "--junit m.onnx"),
     "verify self-test none.onnx": (3, "none.onnx"),
     "--format onnx --weights none.pth": (3, "none.pth"),
-    "--format onnx --precision int8 --calibrate none.mp4": (3, "none.mp4"),
+    "--format onnx --precision int8 --calibrate none.mp4": (3, "--calibrate: no such video: none.mp4"),
     "--format onnx --precision int8 --calibrate none.npz": (3, "none.npz"),
     "--format onnx -o m.onnx/out": (3, "--output-dir m.onnx/out"),
     "--format onnx --name a/b": (2, "a/b"),
@@ -58,7 +63,7 @@ def test_nothing_is_imported_for_what_is_not_there(tmp_path: Path) -> None:
     small_models.network(tmp_path / "m.onnx")
     (tmp_path / "empty").mkdir()
     (tmp_path / "video.mp4").touch()
-    (tmp_path / "list.txt").write_text("gone.mp4\n")
+    (tmp_path / "list.txt").write_text("gone.mp4\ngone.avi\n")
     (tmp_path / "commands.json").write_text(json.dumps(list(COMMANDS)))
     done = python(REFUSED, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -97,6 +97,8 @@ def test_no_heading_lists_an_option_that_no_command_has() -> None:
         (["parity"], "'verify parity'"),
         (["verify", "self-tset"], "'self-test'"),
         (["bench", "--al"], "'--all'"),
+        (["c3d.onnx"], "inspect FILE"),
+        (["verify", "./c3d"], "verify parity FILE"),
     ],
 )
 def test_a_mistyped_command_names_the_one_that_is_meant(words: list[str], suggested: str) -> None:

@@ -65,7 +65,7 @@ def test_the_table_has_clips_classes_failures_and_no_escape_sequences() -> None:
     assert "a, b.mp4  1 clip, 16 frames of 64x48 at 25 fps" in text
     assert "0.00 s      0.64 s  Biking, [bold]fast 0.7500" in text
     assert "c.mp4: not a video" in text
-    assert "1 video, 1 clip, 1 failed" in text
+    assert "1 of 2 videos, 1 clip, 1 failed" in text
     assert "\x1b" not in text
 
 

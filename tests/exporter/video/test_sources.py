@@ -69,13 +69,12 @@ def test_stars_stand_for_every_file_that_matches(tmp_path: Path) -> None:
 
 def test_a_list_is_relative_to_itself_and_may_name_anything_but_a_list(tmp_path: Path) -> None:
     folder = touch(tmp_path / "videos", "a.mp4")
-    (tmp_path / "list.txt").write_text(f"  mine.mp4  \n# theirs\n\nvideos\r\n{folder / 'a.mp4'}\ncamera:1\nother.txt\n")
+    (tmp_path / "list.txt").write_text(f"  mine.mp4  \n# theirs\n\nvideos\r\n{folder / 'a.mp4'}\ncamera:1\n")
     assert [(source.url, source.kind) for source in expand_sources([tmp_path / "list.txt"])] == [
         (str(tmp_path / "mine.mp4"), "file"),
         (str(folder / "a.mp4"), "file"),
         (str(folder / "a.mp4"), "file"),
         ("camera:1", "camera"),
-        (str(tmp_path / "other.txt"), "file"),
     ]
 
 
@@ -116,7 +115,7 @@ def test_a_bad_line_of_a_list_is_refused_alone_with_its_number(tmp_path: Path, m
         b"f%d_%d.jpg",
         b"closed",
     ]
-    bad += [b"b" * 300 + b"*.mp4", b"zip://a::b.mp4"]
+    bad += [b"b" * 300 + b"*.mp4", b"zip://a::b.mp4", b"other.txt"]
     (tmp_path / "list.txt").write_bytes(
         b"\n".join([b"\xef\xbb\xbf# names", b"good.mp4", *bad, b"*st.mp4", *[b"good.mp4"] * 2])
     )
@@ -126,9 +125,18 @@ def test_a_bad_line_of_a_list_is_refused_alone_with_its_number(tmp_path: Path, m
     lines = [f"{tmp_path / 'list.txt'}, line {number}" for number in range(3, 3 + len(bad))]
     assert [*refused] == [*lines, str(tmp_path / "empty")]
     assert all(str(refused[line]).startswith(f"{line}: ") for line in lines)
-    assert [error.exit_code for error in refused.values()] == [3, 3, 3, 2, 3, 3, 3, 3, 3, 2, 3]
+    assert [error.exit_code for error in refused.values()] == [3, 3, 3, 2, 3, 3, 3, 3, 3, 2, 3, 3]
     with pytest.raises(BadInputError, match=r"list.txt, line 3: "):  # of those who cannot go on without
         expand_sources([tmp_path / "list.txt"])
+
+
+def test_a_video_that_cannot_be_opened_is_reported_with_the_line_of_its_list(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# mine\ngone.mp4\n")
+    (source,) = expand_sources([tmp_path / "list.txt"])
+    assert source == Source(str(tmp_path / "gone.mp4"), str(tmp_path / "gone.mp4"))
+    with pytest.raises(VideoError) as caught:
+        open_video(source)
+    assert str(caught.value) == f"{tmp_path / 'list.txt'}, line 2: no such video: {tmp_path / 'gone.mp4'}"
 
 
 def test_a_list_that_is_no_text_is_refused_as_a_whole(tmp_path: Path) -> None:
