@@ -44,7 +44,6 @@ def targets(folder: Path) -> dict[str, Target]:
 
 
 def _pickles() -> tuple[Target, ...]:
-    from models.checkpoints.contents import flatten
     from models.checkpoints.pickles.errors import PickleError
     from models.checkpoints.pickles.reader import read_pickle, read_pickles, read_torch_tar, read_torch_zip
     from models.checkpoints.pickles.torch_tar import MEMBERS
@@ -55,7 +54,7 @@ def _pickles() -> tuple[Target, ...]:
 
     def torch_zip(data: bytes) -> object:
         find = {"0": storage, "1": storage[:40], "2": storage[:8]}.get
-        return flatten(read_torch_zip(memoryview(data), find, len(data) + len(storage), big_endian=False).content)
+        return _load(read_torch_zip(memoryview(data), find, len(data) + len(storage), big_endian=False).content)
 
     def torch_tar(data: bytes) -> object:
         """Split the input into the members by three lengths of two bytes."""
@@ -64,14 +63,22 @@ def _pickles() -> tuple[Target, ...]:
             size = int.from_bytes(data[2 * place : 2 * place + 2], "little")
             members[name] = memoryview(data)[at : at + size]
             at += size
-        return flatten(read_torch_tar(members, len(data)).content)
+        return _load(read_torch_tar(members, len(data)).content)
 
     return (
-        Target("pickle", lambda data: flatten(read_pickle(memoryview(data)).content), (where,), 4, errors),
+        Target("pickle", lambda data: _load(read_pickle(memoryview(data)).content), (where,), 4, errors),
         Target("torch-zip-pickle", torch_zip, (where,), 3, errors),
         Target("torch-tar", torch_tar, (f"{where}torch_tar.py", f"{where}storages.py"), 1, errors),
         Target("pickles", lambda data: read_pickles({"a": memoryview(data)}, len(data)), (where,), 0.5, errors),
     )
+
+
+def _load(content: object) -> object:
+    """Return the tensors in what was read, made by torch."""
+    from models.checkpoints.contents import flatten
+    from models.checkpoints.tensors import load_tensor
+
+    return [load_tensor(tensor) for tensor in flatten(content).tensors.values()]
 
 
 def _readers(folder: Path) -> tuple[Target, ...]:
@@ -96,7 +103,7 @@ def _readers(folder: Path) -> tuple[Target, ...]:
             path.write_bytes(data or b"\0")
             with open_mapped(path) as file:
                 result = use(file)
-                return result.contents if isinstance(result, ReadResult) else result
+                return _load(result.content) if isinstance(result, ReadResult) else result
 
         return parse
 
@@ -105,7 +112,7 @@ def _readers(folder: Path) -> tuple[Target, ...]:
             return inner.size
 
     def blob(file: MappedFile) -> object:
-        return looks_like_caffe(file), read_blob(file)
+        return looks_like_caffe(file), _load(read_blob(file))
 
     def zipped(data: bytes) -> object:
         """Put the input into an archive as an array, so that its CRC is right."""

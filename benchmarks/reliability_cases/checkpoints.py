@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from helpers.checkpoint_files import ARRAYS, TF_DATA, WRITERS
 from helpers.hostile_pickles import MARKER, hostile_pickles
+from helpers.loaded import load_tensors
 
-from models.checkpoints.readers import read_file
 from models.errors import C3DExportError
 from reliability_cases.base import Row, Run
 from reliability_cases.forked import run_cases
@@ -54,7 +54,7 @@ class _Reader:
 
     def is_part(self, name: str) -> bool:
         """Return whether the changed file holds some of the original's tensors, and nothing else."""
-        found, whole = (read_file(path).tensors for path in (self.changed(name), self.folder / name))
+        found, whole = (load_tensors(path) for path in (self.changed(name), self.folder / name))
         return found.keys() < whole.keys() and all(whole[key].equal(tensor) for key, tensor in found.items())
 
     def changed(self, name: str) -> Path:
@@ -86,7 +86,7 @@ class _Reader:
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(read_file(path).tensors.items()):
+    for name, tensor in sorted(load_tensors(path).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "surrogatepass"))
         if not tensor.is_meta:
             digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
@@ -207,5 +207,5 @@ def _try_checked_flip(reader: _Reader, name: str, bit: int) -> tuple[str, str]:
 
 def _only_names(reader: _Reader, name: str) -> bool:
     """Return whether the values are the original ones under other names: a zip's CRC does not cover names."""
-    found = [tensor.numpy().tobytes() for tensor in read_file(reader.changed(name)).tensors.values()]
+    found = [tensor.numpy().tobytes() for tensor in load_tensors(reader.changed(name)).values()]
     return sorted(found) == sorted(array.tobytes() for array in ARRAYS.values())

@@ -26,14 +26,17 @@ VIDEO_SUFFIXES = frozenset((".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp
 
 
 def check_given_files(values: Mapping[str, Any]) -> None:
-    """Refuse a file or name that is not there. URLs, and what files hold, are left to the command.
+    """Refuse a file or name that is not there, and a checkpoint that holds no network to load.
+
+    URLs are left to the command. The checkpoint is read last, and once: the command takes what was read here.
 
     Args:
         values: {parameter of a command: its value}.
 
     Raises:
         UsageError: no such layout; or a video stands where the model belongs.
-        BadInputError: no such file, class names or profile; or none of the videos to run a model on is there.
+        BadInputError: no such file, class names or profile; a checkpoint that is damaged or holds no network; or none
+            of the videos to run a model on is there.
         OutputError: a folder cannot be written to.
     """
     for name in ("work_dir", "cache"):
@@ -46,6 +49,8 @@ def check_given_files(values: Mapping[str, Any]) -> None:
         if value and not isinstance(value, int):  # `predict --clips` is a number
             with _naming(option):
                 check(value)
+    if source := values.get("weights") or values.get("checkpoint"):
+        _check_checkpoint(source, values)
 
 
 @contextlib.contextmanager
@@ -91,6 +96,14 @@ def _check_weights(source: str | Path) -> None:
 
     if not is_remote(source):
         require_file(resolve(source, no_progress).path, "checkpoint", CheckpointError)
+
+
+def _check_checkpoint(source: str | Path, values: Mapping[str, Any]) -> None:
+    from exporter.cli.network_options import take_build_options
+    from models.checkpoints.reading import check_ahead
+
+    options = take_build_options(dict(values))
+    check_ahead(source, options.layout, options.selection)
 
 
 def _check_labels(name_or_file: str) -> None:

@@ -18,7 +18,7 @@ MAX_KEY_MAP_BYTES = 1 << 20
 
 def take_build_options(options: dict[str, Any]) -> BuildOptions:
     """Build `BuildOptions` from the values of `network_options` or `selection_options`, and remove them."""
-    options["key_map"] = tuple(entry for entries in options.pop("key_map") for entry in entries)
+    options["key_map"] = tuple(entry for entries in options.pop("key_map", ()) for entry in entries)
     options["selection"] = take(WeightSelection, options)
     return take(BuildOptions, options)
 

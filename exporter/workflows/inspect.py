@@ -214,11 +214,12 @@ def _layer_types(model: onnx.ModelProto) -> str:
 
 def _as_weights(path: Path) -> dict[str, str]:
     """Return whether a model's initialisers would load as a checkpoint; nothing where no layout matches."""
-    from models.checkpoints.checkpoint import read_raw
-    from models.checkpoints.summary import describe_checkpoint
+    from models.checkpoints.reading import read_raw
 
     try:
         file, raw = read_raw(path)
+        from models.checkpoints.summary import describe_checkpoint  # torch, for a file that can be read
+
         facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS).facts
     except CheckpointError as error:
         return {"as weights": f"no: {without_path(error, path)}"}
@@ -259,20 +260,18 @@ def _artifact(
 
 
 def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -> Inspection:
-    from models.checkpoints.checkpoint import read_raw
-    from models.checkpoints.summary import describe_checkpoint
+    from models.checkpoints.reading import read_raw
 
     file, raw = read_raw(source, progress, options.expect_sha256)
-    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values()})
+    from models.checkpoints.summary import describe_checkpoint  # torch, for a file that can be read
+
+    dtypes = sorted({tensor.dtype.name for tensor in raw.tensors.values()})
     facts = {"holds": ", ".join([count(len(raw.tensors), "tensor"), *dtypes])}
     facts |= {"converted": f"from {raw.conventions.source}"} if raw.conventions.source else {}
     facts |= {"note": "; ".join(file.notes)} if file.notes else {}
     described = describe_checkpoint(source, file, raw, options)
     facts |= described.facts
-    tensors = tuple(
-        TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-        for name, tensor in raw.tensors.items()
-    )
+    tensors = tuple(TensorSpec(name, tensor.dtype.name, tensor.shape) for name, tensor in raw.tensors.items())
     return Inspection(
         path=str(file.path),
         kind=f"checkpoint, {raw.container}",

@@ -172,7 +172,7 @@ class _CachedExport:
 def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progress) -> tuple[Path, tuple[str, ...]]:
     """Export a checkpoint into the cache folder, unless it is there."""
     from models.builder import build as build_network
-    from models.checkpoints.checkpoint import read_raw
+    from models.checkpoints.reading import read_raw
 
     target_format = _format_for(options)
     engine = find_engine(target_format, options.engine)

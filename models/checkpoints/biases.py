@@ -6,32 +6,31 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from models.checkpoints.layout import LINEARS
 from models.config import BATCH_NORMS, CONVOLUTIONS, LINEAR_BATCH_NORMS
 from models.errors import CheckpointError, join_limited
+
+Shape = tuple[int, ...]
 
 _KINDS = {"convolutions": tuple(CONVOLUTIONS), "hidden linear layers": LINEARS[:-1], "classifier": LINEARS[-1:]}
 """{kind: the layers that a network's code constructs alike}."""
 
 
 def zero_biases(
-    path: Path, tensors: Mapping[str, Tensor], left_out: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return zeros for the biases that the network does not have, and a note on each kind of layer.
+    path: Path, tensors: Mapping[str, Shape], left_out: Mapping[str, Shape]
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return {bias that the network does not have and 0 is taken for: its length}, and a note on each kind of layer.
 
     Args:
         path: the file.
-        tensors: {canonical name: tensor} of the network.
-        left_out: {the file's name: tensor} outside the network.
+        tensors: {canonical name: shape} of the network.
+        left_out: {the file's name: shape} outside the network.
 
     Raises:
         CheckpointError: no layer of a kind has a bias, and tensors of the lengths of all of them are outside the
             network: they may be the biases.
     """
-    zeros: dict[str, Tensor] = {}
+    zeros: dict[str, int] = {}
     notes: list[str] = []
     for kind, layers in _KINDS.items():
         present = [layer for layer in layers if _outputs(tensors, layer)]
@@ -45,7 +44,7 @@ def zero_biases(
             notes.append(f"the {kind} {'have' if kind.endswith('s') else 'has'} no bias (bias=False): 0 is taken")
         elif bare:
             continue  # some are missing: `load_into` names them
-        zeros |= {f"{layer}.bias": torch.zeros(_outputs(tensors, layer)) for layer in (*normed, *bare)}
+        zeros |= {f"{layer}.bias": _outputs(tensors, layer) for layer in (*normed, *bare)}
     return zeros, tuple(notes)
 
 
@@ -54,14 +53,14 @@ def _norm(layer: str) -> str:
     return f"{(BATCH_NORMS | LINEAR_BATCH_NORMS).get(layer, '')}.bias"
 
 
-def _outputs(tensors: Mapping[str, Tensor], layer: str) -> int:
+def _outputs(tensors: Mapping[str, Shape], layer: str) -> int:
     """Return a layer's outputs; 0 where the file does not have its weight."""
-    weight = tensors.get(f"{layer}.weight")
-    return 0 if weight is None or weight.dim() == 0 else len(weight)
+    shape = tensors.get(f"{layer}.weight", ())
+    return shape[0] if shape else 0
 
 
-def _check_left_out(path: Path, lengths: Counter[int], kind: str, left_out: Mapping[str, Tensor]) -> None:
-    alike = {name: len(tensor) for name, tensor in left_out.items() if tensor.dim() == 1 and len(tensor) in lengths}
+def _check_left_out(path: Path, lengths: Counter[int], kind: str, left_out: Mapping[str, Shape]) -> None:
+    alike = {name: shape[0] for name, shape in left_out.items() if len(shape) == 1 and shape[0] in lengths}
     if Counter(alike.values()) >= lengths:
         example = next(iter(alike))
         raise CheckpointError(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from models.checkpoints.biases import zero_biases
 from models.checkpoints.detection import LayoutMatch, select_layouts
@@ -21,21 +20,23 @@ from models.checkpoints.extra_tensors import (
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.last_linear import describe_last
 from models.checkpoints.layout import Layout
-from models.checkpoints.networks import find_networks
 from models.checkpoints.pickled_modules import find_pool5
-from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
-from models.checkpoints.selection import Candidate, choose, list_options
-from models.checkpoints.sources import ResolvedSource, is_remote, resolve
+from models.checkpoints.reading import find_network, read_raw
+from models.checkpoints.selection import Candidate, list_options
+from models.checkpoints.sources import ResolvedSource
 from models.checkpoints.unbuilt import check_unbuilt_layers
 from models.class_names import get_class_names
 from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
-from models.errors import CheckpointError, UsageError, join_limited
+from models.errors import CheckpointError, join_limited
 from models.options import WeightSelection
 from models.pooling import Pool5, Variant
 from models.preprocessing.profiles import UNKNOWN
 from models.preprocessing.recipe import Preprocessing
 from models.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_SELECTION = WeightSelection()
 
@@ -214,31 +215,6 @@ def read_checkpoint(
     return checkpoint
 
 
-def read_raw(
-    source: str | Path, progress: Progress = no_progress, sha256: str | None = None
-) -> tuple[ResolvedSource, ReadResult]:
-    """Find a checkpoint, download it if need be, and read its tensors under their own names.
-
-    Raises:
-        CheckpointError: not available, unreadable, or not the file that its SHA-256 names.
-        UsageError: an unsupported type of address.
-        UnavailableError: a library is missing that reads such files or fetches from there.
-    """
-    file = resolve(source, progress, sha256)
-    try:
-        raw = read_file(file.path)
-    except CheckpointError as error:
-        if not file.cached:
-            raise
-        raise CheckpointError(f"{error}; it was downloaded: remove {file.path} to download it again") from error
-    if file.sha256 is not None and raw.sha256 != file.sha256:
-        raise CheckpointError(
-            f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…"
-            + ("; remove it to download it again" if is_remote(source) else "")
-        )
-    return file, raw
-
-
 def remap_keys(
     file: ResolvedSource, raw: ReadResult, layout: str = "auto", selection: WeightSelection = DEFAULT_SELECTION
 ) -> Checkpoint:
@@ -249,12 +225,9 @@ def remap_keys(
             which none is the usual one.
         UsageError: no such layout, key or prefix, or a key map of names that the file has not.
     """
-    candidates = find_networks(file.path, raw, layout, parse_key_map(selection.key_map))
-    try:
-        chosen = choose(candidates, selection)
-        found = chosen.match
-    except (CheckpointError, UsageError) as error:
-        raise type(error)(f"{file.path}: {error}") from error
+    candidates, chosen, found = find_network(file, raw, layout, selection)
+    from models.checkpoints.tensors import load_tensor, make_zeros  # torch: all that can be refused before, was
+
     tensors: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in raw.tensors.items():
@@ -264,14 +237,16 @@ def remap_keys(
         elif canonical in tensors:
             raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
         else:
-            tensors[canonical] = found.layout.to_torch(canonical, tensor)
+            tensors[canonical] = found.layout.to_torch(canonical, load_tensor(tensor))
     others = tuple(one for one in candidates if one is not chosen)
     extra = classify_extra_tensors(unknown, found, chosen, others, selection.ignore)
     check_unbuilt_layers(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
-    check_norms(file.path, extra, chosen.key, raw.tensors, tensors)
-    last = describe_last(file.path, found, tensors, raw.tensors)
-    outside = {own: tensor for name, tensor in raw.tensors.items() if (own := below(chosen.key, name)) in extra.outside}
-    biases, notes = zero_biases(file.path, tensors, outside)
-    notes = (*last, *notes, *describe_kernels(outside, tensors))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_norms(file.path, extra, chosen.key, raw.shapes, shapes)
+    last = describe_last(file.path, found, shapes, raw.tensors)
+    outside = {own: shape for name, shape in raw.shapes.items() if (own := below(chosen.key, name)) in extra.outside}
+    biases, notes = zero_biases(file.path, shapes, outside)
+    tensors |= {name: make_zeros(length) for name, length in biases.items()}
+    notes = (*last, *notes, *describe_kernels(outside, shapes))
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
-    return Checkpoint(file, raw, found, chosen, others, tensors | biases, extra, effective, layout != "auto", notes)
+    return Checkpoint(file, raw, found, chosen, others, tensors, extra, effective, layout != "auto", notes)

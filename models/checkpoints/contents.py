@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from torch import Tensor
+from models.checkpoints.file_tensor import FileTensor
 
 MAX_TENSORS = 10_000
 """More than any network's checkpoint holds, its optimiser's included."""
@@ -49,7 +49,7 @@ class NotBuilt:
         return f"NotBuilt({self.name!r})"
 
 
-_SEARCHED = (Tensor, Mapping, list, tuple, NotBuilt)
+_SEARCHED = (FileTensor, Mapping, list, tuple, NotBuilt)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TensorTree:
         aliases: {path: further paths} of containers that the file holds under several keys.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, FileTensor]
     containers: frozenset[str]
     unbuilt: dict[str, str] = field(default_factory=dict[str, str])
     aliases: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -114,7 +114,7 @@ def flatten(content: object) -> TensorTree:
     A container that is met again is recorded, and not searched, as are those deeper than `MAX_DEPTH`; the search ends
     with the tensor after `MAX_TENSORS`, for the caller to refuse.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, FileTensor] = {}
     unbuilt: dict[str, str] = {}
     containers: set[str] = {""}
     twins: dict[str, int] = {}
@@ -124,7 +124,7 @@ def flatten(content: object) -> TensorTree:
     while waiting and len(tensors) <= MAX_TENSORS:
         entry = waiting.pop()
         node = entry.node
-        if isinstance(node, Tensor):
+        if isinstance(node, FileTensor):
             path, *around = entry.paths()
             tensors[_unused(path, tensors, twins)] = node
             containers.update(around)
@@ -172,7 +172,7 @@ def _join(path: str, key: object) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _unused(path: str, tensors: Mapping[str, Tensor], twins: dict[str, int]) -> str:
+def _unused(path: str, tensors: Mapping[str, FileTensor], twins: dict[str, int]) -> str:
     """Return a path that no tensor has: two keys may look the same. `twins` counts the ones that did so far."""
     name = path
     while name in tensors:

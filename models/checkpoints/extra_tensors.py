@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.selection import OPTIMIZER, Candidate
 from models.errors import CheckpointError, UsageError, count, join_limited
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Shape = tuple[int, ...]
 
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
@@ -128,7 +127,7 @@ def check_patterns(
 
 
 def check_norms(
-    path: Path, extra: ExtraTensors, key: str, every: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+    path: Path, extra: ExtraTensors, key: str, every: Mapping[str, Shape], tensors: Mapping[str, Shape]
 ) -> None:
     """Refuse to leave out BatchNorm layers that are the convolutions', in a list beside them.
 
@@ -136,17 +135,17 @@ def check_norms(
         path: the file.
         extra: what is left out.
         key: the network's key.
-        every: {path: tensor} of the file.
-        tensors: {canonical name: tensor} of the network.
+        every: {path: shape} of the file.
+        tensors: {canonical name: shape} of the network.
 
     Raises:
         CheckpointError: the network has no BatchNorm, and as many as it has convolutions, of their widths, are beside
             it.
     """
-    widths = sorted(len(tensor) for name, tensor in tensors.items() if name.startswith("conv") and tensor.dim() > 1)
+    widths = sorted(shape[0] for name, shape in tensors.items() if name.startswith("conv") and len(shape) > 1)
     names = [name for name in extra.outside if name.endswith("running_mean")]
-    found = {below(key, name): tensor for name, tensor in every.items()}
-    sizes = sorted(found[name].numel() for name in names)
+    found = {below(key, name): shape for name, shape in every.items()}
+    sizes = sorted(prod(found[name]) for name in names)
     if names and sizes == widths and not any(name.startswith("bn") for name in tensors):
         norms = join_limited((name.rpartition(".")[0] for name in names), 3)
         raise CheckpointError(
@@ -155,15 +154,15 @@ def check_norms(
         )
 
 
-def describe_kernels(left_out: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+def describe_kernels(left_out: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> tuple[str, ...]:
     """Return a note on kernels outside the network that have the shape of one of its convolutions; () if none have.
 
     Args:
-        left_out: {the file's name: tensor} outside the network.
-        tensors: {canonical name: tensor} of the network.
+        left_out: {the file's name: shape} outside the network.
+        tensors: {canonical name: shape} of the network.
     """
-    own = {tensor.shape for name, tensor in tensors.items() if name.startswith("conv") and tensor.dim() == 5}
-    alike = [name for name, tensor in left_out.items() if tensor.shape in own]
+    own = {shape for name, shape in tensors.items() if name.startswith("conv") and len(shape) == 5}
+    alike = [name for name, shape in left_out.items() if shape in own]
     if not alike:
         return ()
     what = "has the shape" if len(alike) == 1 else "have the shapes"

@@ -6,8 +6,6 @@ import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from torch import Tensor
-
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.layout import LINEARS, SEQUENTIAL
 from models.checkpoints.linears import gives_classes
@@ -18,30 +16,30 @@ FEATURE_STEP = 1024
 
 
 def describe_last(
-    path: Path, found: LayoutMatch, tensors: Mapping[str, Tensor], names: Collection[str]
+    path: Path, found: LayoutMatch, shapes: Mapping[str, tuple[int, ...]], names: Collection[str]
 ) -> tuple[str, ...]:
     """Return a note on the last linear layer where its name in the file does not say which it is; otherwise ().
 
     Args:
         path: the file.
         found: how the file calls its tensors.
-        tensors: {canonical name: tensor} of the network.
+        shapes: {canonical name: shape} of the network.
         names: of the file's tensors.
 
     Raises:
         CheckpointError: its width does not tell features from class scores; the message has the options that do.
     """
-    layer = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in tensors), "")
+    layer = next((layer for layer in reversed(LINEARS) if f"{layer}.weight" in shapes), "")
     weight = f"{layer}.weight"
     name = found.weights.get(weight, "").removeprefix(found.prefix)
-    if not name or found.prefix + name in found.mapped or layer in name or tensors[weight].dim() == 0:
+    if not name or found.prefix + name in found.mapped or layer in name or not shapes[weight]:
         return ()
     numbered = found.layout.name == SEQUENTIAL
     if not numbered and f"{LINEARS[-1]}.weight" not in found.layout.names.values():
         return ()  # an origin whose network ends there
-    width = len(tensors[weight])
+    width = shapes[weight][0]
     if layer == LINEARS[-1]:
-        if not numbered or f"{LINEARS[-2]}.weight" in tensors or not gives_classes(width):
+        if not numbered or f"{LINEARS[-2]}.weight" in shapes or not gives_classes(width):
             return ()
         return (f"{name} is taken for {weight}, the classifier, because {width} is no width of a hidden layer",)
     own = {

@@ -153,7 +153,7 @@ def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> 
         CheckpointError: there is none.
         UsageError: no such layout, or a key map of names that the file has not.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in raw.tensors.items()}
+    shapes = raw.shapes
     if unused := key_map.unused(shapes):
         have = join_limited(shapes, 4)
         raise UsageError(f"{path}: --key-map {unused[0]}: the file has no such layer or tensor; it has {have}")

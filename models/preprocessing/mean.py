@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.checkpoints.readers.base import MappedFile, open_mapped
 from models.checkpoints.readers.caffe import read_blob
 from models.checkpoints.readers.npy import is_npy, read_npy
+from models.checkpoints.tensors import load_tensor
 from models.errors import BadInputError, CheckpointError
 from models.paths import require_file
 from models.pooling import Sizes, format_size
@@ -78,11 +79,11 @@ def fit_mean(mean: NDArray[np.float32], preprocessing: Preprocessing, size: Size
 def _read(file: MappedFile) -> NDArray[Any]:
     """Return the array of a `.npy`, otherwise of a `.binaryproto`."""
     if not is_npy(file):
-        return read_blob(file).numpy()
+        return load_tensor(read_blob(file)).numpy()
     content = read_npy(file).tensors
     if len(content) != 1:
         raise CheckpointError(f"{file.path}: holds {len(content)} arrays, not one mean")
-    return next(iter(content.values())).numpy()
+    return load_tensor(next(iter(content.values()))).numpy()
 
 
 def _channels_first(array: NDArray[Any], path: Path) -> NDArray[np.float32]:

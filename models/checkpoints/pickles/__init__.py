@@ -8,5 +8,5 @@ else becomes a `NotBuilt` record whose arguments and state stay reachable. The w
     torch_zip, legacy, torch_tar, persistent      PyTorch's formats
     machine, opcodes, literals, containers, keys, limits      the stack machine, and what a file may cost
     rules, plain, arrays, joblib, storages, hazards       what the names in a file mean here
-    resolve                 in the end, tensors: views of the mapped file
+    resolve                 in the end, the content: where each tensor's numbers are
 """

@@ -10,35 +10,18 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from models.checkpoints.contents import NotBuilt
+from models.checkpoints.dtypes import BFLOAT16, NUMPY_DTYPES, DType
+from models.checkpoints.file_tensor import FileBytes, FileTensor, contiguous, contiguous_stride, is_possible
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.plain import as_view
-from models.checkpoints.pickles.storages import as_sizes, flat_tensor, shown_sizes
+from models.checkpoints.pickles.storages import as_sizes, charge_copy, shown_sizes
 from models.checkpoints.pickles.values import Global, UnbuiltObject
 
-DTYPES: dict[str, torch.dtype] = {
-    "b1": torch.bool,
-    "i1": torch.int8,
-    "i2": torch.int16,
-    "i4": torch.int32,
-    "i8": torch.int64,
-    "u1": torch.uint8,
-    "u2": torch.uint16,
-    "u4": torch.uint32,
-    "u8": torch.uint64,
-    "f2": torch.float16,
-    "f4": torch.float32,
-    "f8": torch.float64,
-    "c8": torch.complex64,
-    "c16": torch.complex128,
-}
-"""{dtype's code without byte order: torch's dtype}."""
-
-BFLOAT16 = Global("ml_dtypes", "bfloat16")
+JAX_BFLOAT16 = Global("ml_dtypes", "bfloat16")
 """What JAX's arrays name as their dtype."""
 
 TEXTS = "SU"
@@ -58,9 +41,9 @@ class ArrayDtype(NotBuilt):
     big_endian: bool = False
 
     @property
-    def torch(self) -> torch.dtype | None:
+    def torch(self) -> DType | None:
         """PyTorch's dtype of the same numbers, None if there is none."""
-        return torch.bfloat16 if self.code == "bfloat16" else DTYPES.get(self.code)
+        return BFLOAT16 if self.code == "bfloat16" else NUMPY_DTYPES.get(self.code)
 
     def set_state(self, state: object) -> None:
         """Take what NumPy saves beside the code: (version, byte order, subarray, names, fields, …)."""
@@ -117,7 +100,7 @@ class ArrayValue:
             self._result = self._make(budget)
         return self._result
 
-    def _make(self, budget: Budget) -> Tensor | UnbuiltObject:
+    def _make(self, budget: Budget) -> FileTensor | UnbuiltObject:
         if self.dtype is None:
             raise PickleError("a NumPy array has no values")
         dtype = self.dtype.torch
@@ -127,13 +110,17 @@ class ArrayValue:
         if raw is None or raw.nbytes != prod(self.shape) * dtype.itemsize:
             held = "no bytes" if raw is None else f"{raw.nbytes} bytes"
             raise PickleError(f"a NumPy array of shape {shown_sizes(self.shape)} and {dtype} has {held}")
-        flat = flat_tensor(raw, dtype, budget, big_endian=self.dtype.big_endian)
+        if not is_possible(dtype, self.shape):
+            raise PickleError(f"a NumPy array of shape {shown_sizes(self.shape)} is beyond what torch can describe")
+        data = FileBytes(raw, self.dtype.big_endian)
+        charge_copy(data, dtype, budget)
         if self.axes is None:
-            return flat.reshape(self.shape)
+            return contiguous(dtype, self.shape, data)
         stored = [0] * len(self.shape)
         for axis, position in enumerate(self.axes):
             stored[position] = self.shape[axis]
-        return flat.reshape(stored).permute(self.axes)
+        steps = contiguous_stride(tuple(stored))
+        return FileTensor(dtype, self.shape, tuple(steps[position] for position in self.axes), data)
 
 
 def build_dtype(arguments: list[object], budget: Budget) -> object:
@@ -142,7 +129,7 @@ def build_dtype(arguments: list[object], budget: Budget) -> object:
         case [str(code), *_]:
             return ArrayDtype("numpy.dtype", [], code.lstrip("|<>="), code.startswith(">"))
         case [Global() as cls, *_]:
-            return ArrayDtype("numpy.dtype", [], "bfloat16" if cls == BFLOAT16 else cls.display_name)
+            return ArrayDtype("numpy.dtype", [], "bfloat16" if cls == JAX_BFLOAT16 else cls.display_name)
         case _:
             return None
 
@@ -189,9 +176,17 @@ def build_scalar(arguments: list[object], budget: Budget) -> object:
                 return None
             if raw.nbytes != dtype.torch.itemsize:
                 raise PickleError(f"a NumPy scalar of {dtype.torch} has {raw.nbytes} bytes")
-            return flat_tensor(raw, dtype.torch, budget, big_endian=dtype.big_endian)[0].item()
+            return _number(dtype, raw)
         case _:
             return None
+
+
+def _number(dtype: ArrayDtype, raw: memoryview) -> object:
+    """Return one number as Python's."""
+    order = ">" if dtype.big_endian else "<"
+    if dtype.torch == BFLOAT16:  # the upper half of a float32
+        return (np.frombuffer(raw, f"{order}u2").astype(np.uint32) << 16).view(np.float32)[0].item()
+    return np.frombuffer(raw, order + dtype.code)[0].item()
 
 
 def _text(dtype: ArrayDtype, raw: bytes) -> str | bytes:

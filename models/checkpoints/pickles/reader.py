@@ -58,8 +58,8 @@ class PickleContent:
     """What a file holds.
 
     Attributes:
-        content: a tree of dicts and lists; its leaves are tensors, plain values and `NotBuilt` records. Tuples and sets
-            are lists.
+        content: a tree of dicts and lists; its leaves are `FileTensor`s, plain values and `NotBuilt` records. Tuples
+            and sets are lists.
         container: the file format, for display.
         not_built: names of classes and functions that were met and not imported, sorted.
         hazards: those of them that would have run code of the file's choice elsewhere, sorted.

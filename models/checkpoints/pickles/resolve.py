@@ -1,4 +1,4 @@
-"""From what the interpreter built to a reader's content: descriptions become tensors, in place, without recursion."""
+"""From what the interpreter built to a reader's content: each tensor a `FileTensor`, in place, without recursion."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections import deque
 from typing import cast
 
 from models.checkpoints.contents import MAX_TENSORS, NotBuilt
+from models.checkpoints.dtypes import DTYPES
 from models.checkpoints.pickles.arrays import ArrayValue
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import MAX_DEPTH, Budget
-from models.checkpoints.pickles.storages import DTYPES, Storage, TensorValue
+from models.checkpoints.pickles.storages import Storage, TensorValue
 from models.checkpoints.pickles.values import Global, LargeText, UnbuiltObject
 
 
 def resolve(root: object, budget: Budget) -> object:
-    """Return the content of a pickle, with a tensor for every tensor, storage and NumPy array.
+    """Return the content of a pickle, with a `FileTensor` for every tensor, storage and NumPy array.
 
     Lists, dicts and placeholders stay the same objects, so that what refers to itself still does.
 

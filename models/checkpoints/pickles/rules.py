@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import cast
 
 from models.checkpoints.contents import NotBuilt
+from models.checkpoints.dtypes import DTYPES
 from models.checkpoints.pickles import arrays, joblib, plain
 from models.checkpoints.pickles.arrays import ArrayDtype, ArrayValue
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.hazards import is_hazard
 from models.checkpoints.pickles.limits import MAX_GLOBALS, Budget
 from models.checkpoints.pickles.storages import (
-    DTYPES,
     STORAGE_MODULES,
     STORAGES,
     Storage,

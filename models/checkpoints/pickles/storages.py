@@ -5,81 +5,37 @@ Sources: `torch/_utils.py` (`_rebuild_*`), `torch/serialization.py` (persistent 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from models.checkpoints.copying import copy_bytes
+from models.checkpoints.dtypes import DTYPES, QUANTISED, UINT8, DType
+from models.checkpoints.file_tensor import MAX_AXES, FileBytes, FileTensor, is_possible
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.values import Global, printable
 
-
-def flat_tensor(raw: memoryview, dtype: torch.dtype, budget: Budget, *, big_endian: bool = False) -> Tensor:
-    """Return the whole of `raw` as a tensor of one axis; its length must be a multiple of the dtype's size.
-
-    Aligned numbers in this machine's byte order are a view of `raw`, all others are copied once.
-
-    Raises:
-        PickleError: the budget does not allow the copy.
-    """
-    if not raw.nbytes:
-        return torch.empty(0, dtype=dtype)
-    swapped = dtype.itemsize > 1 and big_endian != (sys.byteorder == "big")
-    numbers = np.frombuffer(raw, np.uint8)
-    if swapped or raw.readonly or numbers.ctypes.data % dtype.itemsize:
-        budget.charge_bytes(raw.nbytes)
-        copy = copy_bytes(raw)
-        if swapped:
-            component = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
-            copy.numpy().view(f"u{component}").byteswap(inplace=True)
-        return copy.view(dtype)
-    return torch.from_numpy(numbers).view(dtype)
-
-
-MAX_AXES = 64
-"""torch's own limit."""
-
-_DTYPES = """
-float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short int8 uint8 bool
-uint16 uint32 uint64 complex128 cdouble complex64 cfloat complex32 chalf
-float8_e5m2 float8_e4m3fn float8_e5m2fnuz float8_e4m3fnuz float8_e8m0fnu
-"""
-
-DTYPES: dict[str, torch.dtype] = {
-    name: dtype for name in _DTYPES.split() if isinstance(dtype := getattr(torch, name, None), torch.dtype)
-}
-"""{name in the module `torch`: dtype}."""
-
-STORAGES: dict[str, torch.dtype] = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
-    "UntypedStorage": torch.uint8,
-    "_UntypedStorage": torch.uint8,
-    "QInt8Storage": torch.qint8,
-    "QInt32Storage": torch.qint32,
-    "QUInt8Storage": torch.quint8,
-    "QUInt4x2Storage": torch.quint4x2,
-    "QUInt2x4Storage": torch.quint2x4,
+STORAGES = {
+    "DoubleStorage": DTYPES["float64"],
+    "FloatStorage": DTYPES["float32"],
+    "HalfStorage": DTYPES["float16"],
+    "BFloat16Storage": DTYPES["bfloat16"],
+    "LongStorage": DTYPES["int64"],
+    "IntStorage": DTYPES["int32"],
+    "ShortStorage": DTYPES["int16"],
+    "CharStorage": DTYPES["int8"],
+    "ByteStorage": UINT8,
+    "BoolStorage": DTYPES["bool"],
+    "ComplexDoubleStorage": DTYPES["complex128"],
+    "ComplexFloatStorage": DTYPES["complex64"],
+    "UntypedStorage": UINT8,
+    "_UntypedStorage": UINT8,
+    "QInt8Storage": QUANTISED["qint8"],
+    "QInt32Storage": QUANTISED["qint32"],
+    "QUInt8Storage": QUANTISED["quint8"],
+    "QUInt4x2Storage": QUANTISED["quint4x2"],
+    "QUInt2x4Storage": QUANTISED["quint2x4"],
 }
 """{name of a storage's class: its dtype}."""
-
-QUANTISED = frozenset({torch.qint8, torch.qint32, torch.quint8, torch.quint4x2, torch.quint2x4})
-"""Dtypes whose numbers mean something with a scale only; they are not read."""
 
 STORAGE_MODULES = frozenset({"torch", "torch.cuda", "torch.storage"})
 
@@ -99,16 +55,33 @@ class StorageData:
     big_endian: bool = False
     claimed: int = 0
     itemsize: int = 1
-    _flat: dict[torch.dtype, Tensor] = field(default_factory=dict[torch.dtype, Tensor], repr=False)
+    _data: FileBytes | None = field(default=None, repr=False)
+    _charged: set[DType] = field(default_factory=set[DType], repr=False)
 
-    def flat(self, dtype: torch.dtype, budget: Budget) -> Tensor:
-        """Return the bytes as a tensor of one axis; the same one for every tensor that shares them."""
+    def resolve(self, dtype: DType, budget: Budget) -> FileBytes:
+        """Return the bytes, the same ones for every tensor that shares them.
+
+        Raises:
+            PickleError: the file ends before them, or the budget does not allow the copy that torch needs.
+        """
         if self.raw is None:
             raise PickleError("the file is truncated: it ends before the values of a storage")
-        if dtype not in self._flat:
-            whole = self.raw[: len(self.raw) // dtype.itemsize * dtype.itemsize]
-            self._flat[dtype] = flat_tensor(whole, dtype, budget, big_endian=self.big_endian)
-        return self._flat[dtype]
+        if self._data is None:
+            self._data = FileBytes(self.raw, self.big_endian)
+        if dtype not in self._charged:
+            charge_copy(self._data, dtype, budget)
+            self._charged.add(dtype)
+        return self._data
+
+
+def charge_copy(data: FileBytes, dtype: DType, budget: Budget) -> None:
+    """Count the copy of bytes that torch cannot use where they are.
+
+    Raises:
+        PickleError: the budget does not allow it.
+    """
+    if data.must_copy(dtype):
+        budget.charge_bytes(data.raw.nbytes)
 
 
 @dataclass(eq=False)
@@ -116,15 +89,15 @@ class Storage:
     """A storage as a tensor refers to it: `count` numbers of `dtype`, from `offset` on (in numbers)."""
 
     data: StorageData
-    dtype: torch.dtype
+    dtype: DType
     count: int
     offset: int = 0
 
-    def resolve(self, budget: Budget) -> Tensor | None:
+    def resolve(self, budget: Budget) -> FileTensor | None:
         """Return it as a tensor of one axis; None for quantised numbers."""
-        if self.dtype in QUANTISED:
+        if self.dtype.quantised:
             return None
-        return self.data.flat(self.dtype, budget)[self.offset : self.offset + self.count]
+        return FileTensor(self.dtype, (self.count,), (1,), self.data.resolve(self.dtype, budget), self.offset)
 
 
 @dataclass(eq=False)
@@ -132,34 +105,30 @@ class TensorValue:
     """A tensor: where its values are in a storage; without a storage it has a shape only (torch's meta device)."""
 
     storage: Storage | None
-    dtype: torch.dtype
+    dtype: DType
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     conjugate: bool = False
     negative: bool = False
-    _tensor: Tensor | None = field(default=None, repr=False)
+    _result: FileTensor | None = field(default=None, repr=False)
 
-    def resolve(self, budget: Budget) -> Tensor:
-        """Return the tensor, a view of its storage."""
-        if self._tensor is None:
-            self._tensor = self._make(budget)
-        return self._tensor
+    def resolve(self, budget: Budget) -> FileTensor:
+        """Return the tensor, the same one each time."""
+        if self._result is None:
+            self._result = self._make(budget)
+        return self._result
 
-    def _make(self, budget: Budget) -> Tensor:
-        try:
-            if self.storage is None:
-                return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
-            flat = self.storage.data.flat(self.dtype, budget)
-            tensor = torch.as_strided(flat, self.shape, self.stride, self.storage.offset + self.offset)
-        except RuntimeError as error:
-            raise PickleError(f"a tensor of shape {self.shape} is beyond what torch can describe") from error
-        if self.conjugate:
-            tensor = tensor.conj()
-        return cast("Any", torch)._neg_view(tensor) if self.negative else tensor
+    def _make(self, budget: Budget) -> FileTensor:
+        if not is_possible(self.dtype, self.shape, self.stride):
+            raise PickleError(f"a tensor of shape {shown_sizes(self.shape)} is beyond what torch can describe")
+        data, offset = None, self.offset
+        if self.storage is not None:
+            data, offset = self.storage.data.resolve(self.dtype, budget), self.storage.offset + self.offset
+        return FileTensor(self.dtype, self.shape, self.stride, data, offset, self.conjugate, self.negative)
 
 
-def storage_dtype(storage_type: object) -> torch.dtype:
+def storage_dtype(storage_type: object) -> DType:
     """Return the dtype that a storage's class names.
 
     Raises:
@@ -172,7 +141,7 @@ def storage_dtype(storage_type: object) -> torch.dtype:
 
 
 def make_tensor(
-    storage: object, offset: object, shape: object, stride: object, dtype: torch.dtype | None = None
+    storage: object, offset: object, shape: object, stride: object, dtype: DType | None = None
 ) -> TensorValue | None:
     """Return the tensor that a pickle describes; None for quantised numbers.
 
@@ -191,7 +160,7 @@ def make_tensor(
     sizes, steps = as_sizes(shape), as_sizes(stride)
     if type(offset) is not int or offset < 0 or len(sizes) != len(steps):
         raise PickleError(f"a tensor of shape {shown_sizes(sizes)} has an impossible offset or stride")
-    if storage.dtype in QUANTISED:
+    if storage.dtype.quantised:
         return None
     count = storage.count
     if dtype is None or dtype == storage.dtype:

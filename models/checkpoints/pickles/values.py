@@ -1,6 +1,6 @@
 """What the interpreter builds: plain values, and descriptions of everything else.
 
-Nothing here holds a tensor. A description refers to bytes of the file; `resolve` makes tensors of them in the end.
+A description refers to bytes of the file; `resolve` makes a `FileTensor` of it in the end.
 """
 
 from __future__ import annotations

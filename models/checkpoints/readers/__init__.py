@@ -78,6 +78,27 @@ NOT_WEIGHTS = {
 """{first bytes: what such a file is, with {} for its path}."""
 
 
+_State = tuple[int, int, int, int]
+
+_read_ahead: dict[Path, tuple[_State, ReadResult]] = {}
+"""{path: its state and what was read}; of one file at most."""
+
+
+def read_ahead(path: Path) -> ReadResult:
+    """Read `path`; the call of `read_file` that follows takes what was read, if the file is still the same.
+
+    So a command refuses a bad file before it imports torch, and reads a good one once.
+
+    Raises:
+        CheckpointError, UnavailableError: see `read_file`.
+    """
+    _read_ahead.clear()
+    state = _state(path)
+    read = _read(path)
+    _read_ahead[path] = state, read
+    return read
+
+
 def read_file(path: Path) -> ReadResult:
     """Read `path` with the reader of its format, and hash it meanwhile.
 
@@ -85,6 +106,21 @@ def read_file(path: Path) -> ReadResult:
         CheckpointError: no such file, not a file, empty, of an unknown format, or refused by its reader.
         UnavailableError: its reader needs a library that is not installed.
     """
+    state, read = _read_ahead.pop(path, (None, None))
+    return read if read is not None and state == _state(path) else _read(path)
+
+
+def _state(path: Path) -> _State:
+    """Return what a file's content belongs to: device, inode, size and time of the last change."""
+    require_file(path, "checkpoint", CheckpointError)
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"cannot access {path}: {error.strerror or error}") from error
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def _read(path: Path) -> ReadResult:
     require_file(path, "checkpoint", CheckpointError)
     try:
         with native_call("the reader of checkpoints", path), open_mapped(path) as file:

@@ -19,11 +19,9 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import torch
-from torch import Tensor
-
 from models.checkpoints.contents import TensorTree, flatten
-from models.checkpoints.copying import copy_bytes
+from models.checkpoints.dtypes import DType
+from models.checkpoints.file_tensor import FileBytes, FileTensor, contiguous, is_possible
 from models.checkpoints.metadata import NONE_STATED, Conventions
 from models.errors import CheckpointError
 from models.paths import descriptor_path, is_plain_name
@@ -31,9 +29,6 @@ from models.protobuf_wire import WireReader
 from models.unpacking import max_unpacked
 
 HASH_BUFFER = 1 << 20
-MAX_AXES = 64
-MAX_ELEMENTS = 1 << 60
-"""Of a tensor, axes of size 0 not counted: torch cannot address more, and has no empty tensors beyond."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +106,13 @@ class MappedFile:
         with open_mapped(path) as other:
             return other
 
-    def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...], offset: int, length: int) -> Tensor:
-        """Return the tensor at `offset`, `length` bytes long, as a view of the file where it is aligned.
+    def tensor(self, name: str, dtype: DType, shape: tuple[int, ...], offset: int, length: int) -> FileTensor:
+        """Return the tensor at `offset`, `length` bytes long, of little-endian numbers.
 
         Raises:
             CheckpointError: the bytes are not there, or not those of the shape; nothing is allocated before.
         """
-        if len(shape) > MAX_AXES or prod(max(abs(size), 1) for size in shape) > MAX_ELEMENTS:
+        if not is_possible(dtype, tuple(map(abs, shape))):
             raise CheckpointError(f"{self.path}: {name} claims {len(shape)} axes or sizes that no tensor has")
         if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != length:
             raise CheckpointError(f"{self.path}: {name} claims the shape {shape} but has {length} bytes")
@@ -125,11 +120,7 @@ class MappedFile:
             raise CheckpointError(
                 f"{self.path}: {name} claims bytes {offset} to {offset + length} of {self.size} in the file"
             )
-        if length == 0:
-            return torch.empty(shape, dtype=dtype)
-        if offset % dtype.itemsize:  # torch wants aligned numbers
-            return copy_bytes(memoryview(self.data)[offset : offset + length]).view(dtype).reshape(shape)
-        return torch.frombuffer(self.data, dtype=dtype, count=prod(shape), offset=offset).reshape(shape)
+        return contiguous(dtype, shape, FileBytes(memoryview(self.data)[offset : offset + length]))
 
 
 @contextmanager
@@ -147,7 +138,7 @@ class ReadResult:
     """What a file holds, as the file names and lays it out: what a reader returns.
 
     Attributes:
-        content: a tree of dicts, lists and tuples, whose leaves are tensors on the CPU, plain values and strings, and
+        content: a tree of dicts, lists and tuples, whose leaves are `FileTensor`s, plain values and strings, and
             `NotBuilt` records; {name: tensor} for formats without nesting. It may be cyclic.
         container: the file format, for display and the manifest.
         conventions: what the file itself states of its weights.
@@ -174,9 +165,14 @@ class ReadResult:
         return flatten(self.content)
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, FileTensor]:
         """{path: tensor} of the whole file, as the file lays them out."""
         return self.contents.tensors
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{path: shape} of the whole file."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
 
 
 class Hashing:

@@ -14,10 +14,9 @@ Sources: facebookarchive/C3D, C3D-v1.0/src/caffe/proto/caffe.proto; BVLC/caffe, 
 from dataclasses import dataclass
 from itertools import islice
 
-import torch
-from torch import Tensor
-
 from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.dtypes import FLOAT32
+from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, FIXED32, VARINT, Field, WireError
@@ -67,7 +66,7 @@ def read_caffe(file: MappedFile) -> ReadResult:
     return ReadResult(tensors, f"caffemodel ({schema.name} schema)")
 
 
-def read_blob(file: MappedFile) -> Tensor:
+def read_blob(file: MappedFile) -> FileTensor:
     """Read a file that is one BlobProto, such as a mean file (`.binaryproto`); its sizes are in the blob's order.
 
     Raises:
@@ -116,7 +115,7 @@ def _schema(file: MappedFile, blobs: dict[str, Field]) -> Schema:
     return BVLC
 
 
-def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
+def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> FileTensor:
     sizes = dict.fromkeys(schema.sizes, 0)
     shape: list[int] | None = None
     chunks: list[Field] = []
@@ -137,4 +136,4 @@ def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> Tensor:
         raise CheckpointError(f"{file.path}: {name} has {len(chunks)} packed fields of values, not one")
     (data,) = chunks
     whole = tuple(shape if shape is not None else sizes.values())
-    return file.tensor(name, torch.float32, whole, data.start, data.end - data.start)
+    return file.tensor(name, FLOAT32, whole, data.start, data.end - data.start)

@@ -23,11 +23,11 @@ from typing import BinaryIO
 
 import msgspec
 import numpy as np
-from torch import Tensor
 
 from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.npz import torch_dtype
+from models.checkpoints.readers.npz import find_dtype
 from models.errors import CheckpointError, UnavailableError, install_command
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -146,6 +146,6 @@ def _layer_names(paths: list[str]) -> list[str]:
     return short if len(set(short)) == len(short) else paths
 
 
-def _tensor(file: MappedFile, name: str, array: _Array) -> Tensor:
-    kind = torch_dtype(file, name, np.dtype(array.dtype))
+def _tensor(file: MappedFile, name: str, array: _Array) -> FileTensor:
+    kind = find_dtype(file, name, np.dtype(array.dtype))
     return file.tensor(name, kind, array.shape, array.offset, array.length)

@@ -18,10 +18,20 @@ import struct
 from dataclasses import dataclass
 from math import prod
 
-import torch
-from torch import Tensor
-
 from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.dtypes import (
+    BFLOAT16,
+    BOOL,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    UINT8,
+)
+from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
 
@@ -32,18 +42,18 @@ MAX_NAME = 1 << 10
 
 STORAGE = {0: "dense", 1: "row-sparse", 2: "CSR"}
 DTYPES = {
-    0: torch.float32,
-    1: torch.float64,
-    2: torch.float16,
-    3: torch.uint8,
-    4: torch.int32,
-    5: torch.int8,
-    6: torch.int64,
-    7: torch.bool,
-    8: torch.int16,
-    12: torch.bfloat16,
+    0: FLOAT32,
+    1: FLOAT64,
+    2: FLOAT16,
+    3: UINT8,
+    4: INT32,
+    5: INT8,
+    6: INT64,
+    7: BOOL,
+    8: INT16,
+    12: BFLOAT16,
 }
-"""{type flag: torch's}; 9, 10 and 11 are unsigned integers of two, four and eight bytes."""
+"""{type flag: dtype}; 9, 10 and 11 are unsigned integers of two, four and eight bytes."""
 
 GROUPS = ("arg:", "aux:")
 """Prefixes of parameters and of running statistics in what Module and Block.export write."""
@@ -67,7 +77,7 @@ def read_mxnet(file: MappedFile) -> ReadResult:
     names = [cursor.name() for _ in range(cursor.count("names"))] or [str(n) for n in range(len(arrays))]
     if len(names) != len(arrays):
         raise CheckpointError(f"{file.path}: has names for {len(names)} of its {len(arrays)} arrays")
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, FileTensor] = {}
     for full, array in zip(names, arrays, strict=True):
         name = full[4:] if full.startswith(GROUPS) else full
         if name in tensors:
@@ -117,7 +127,7 @@ class _Array:
     flag: int
     offset: int
 
-    def tensor(self, file: MappedFile, name: str) -> Tensor:
+    def tensor(self, file: MappedFile, name: str) -> FileTensor:
         dtype = DTYPES[self.flag]
         return file.tensor(name, dtype, self.shape, self.offset, prod(self.shape) * dtype.itemsize)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.reader import read_pickle
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.npz import torch_dtype
+from models.checkpoints.readers.npz import find_dtype
 from models.checkpoints.readers.object_arrays import number_arrays, unwrap_objects
 from models.checkpoints.unbuilt import require_tensors
 from models.errors import CheckpointError, first_line
@@ -39,8 +39,8 @@ def read_npy(file: MappedFile) -> ReadResult:
     if dtype.fields is not None or dtype.kind not in "fiub" or dtype != dtype.newbyteorder("="):
         raise CheckpointError(f"{file.path}: holds {dtype}, not plain numbers of this machine's byte order")
     order = shape[::-1] if fortran else shape
-    tensor = file.tensor("the array", torch_dtype(file, "the array", dtype), order, start, file.size - start)
-    return ReadResult({"array": tensor.permute(*reversed(range(tensor.dim()))) if fortran else tensor}, "npy")
+    tensor = file.tensor("the array", find_dtype(file, "the array", dtype), order, start, file.size - start)
+    return ReadResult({"array": tensor.transpose() if fortran else tensor}, "npy")
 
 
 def _read_objects(file: MappedFile, start: int) -> ReadResult:

@@ -5,12 +5,13 @@ imported or called.
 """
 
 import zipfile
+from math import prod
 from typing import IO, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from models.checkpoints.dtypes import DType, from_numpy
+from models.checkpoints.file_tensor import FileBytes, FileTensor, contiguous, is_possible
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.reader import read_pickles
 from models.checkpoints.readers.base import MappedFile, ReadResult
@@ -31,7 +32,7 @@ def read_npz(file: MappedFile) -> ReadResult:
     Raises:
         CheckpointError: damaged, truncated, encrypted, a bomb, or a member that is not a plain array.
     """
-    arrays: dict[str, Tensor | memoryview] = {}
+    arrays: dict[str, FileTensor | memoryview] = {}
     members = verified_members(file)
     with zipfile.ZipFile(file.stream) as archive:
         for member in members:
@@ -48,7 +49,7 @@ def read_npz(file: MappedFile) -> ReadResult:
     return _with_objects(file, arrays)
 
 
-def _with_objects(file: MappedFile, arrays: dict[str, Tensor | memoryview]) -> ReadResult:
+def _with_objects(file: MappedFile, arrays: dict[str, FileTensor | memoryview]) -> ReadResult:
     """Return the content of an archive of which some arrays are pickles."""
     pickles = {name: array for name, array in arrays.items() if isinstance(array, memoryview)}
     try:
@@ -63,7 +64,7 @@ def _with_objects(file: MappedFile, arrays: dict[str, Tensor | memoryview]) -> R
     return require_tensors(file.path, result)
 
 
-def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Tensor | memoryview:
+def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> FileTensor | memoryview:
     """Return an array; of an array of objects, its pickle."""
     shape, fortran, dtype = read_header(stream)
     if dtype.hasobject and dtype.fields is None:
@@ -76,20 +77,21 @@ def _array(file: MappedFile, member: Member, name: str, stream: IO[bytes]) -> Te
         return memoryview(content)
     if dtype.hasobject or dtype.fields is not None or dtype.kind not in "fiub":
         raise CheckpointError(f"{file.path}: {name} holds {dtype}, not plain numbers")
-    native = dtype.newbyteorder("=")
+    little = dtype.newbyteorder("<")
+    kind = find_dtype(file, name, dtype)
     length = member.info.file_size - stream.tell()
     order = shape[::-1] if fortran else shape
-    if member.stored and native == dtype:
-        tensor = file.tensor(name, torch_dtype(file, name, native), order, member.offset + stream.tell(), length)
+    if member.stored and little == dtype:
+        tensor = file.tensor(name, kind, order, member.offset + stream.tell(), length)
     else:
-        if any(size < 0 for size in shape) or int(np.prod(shape, dtype=object)) * dtype.itemsize != length:
+        fits = all(size >= 0 for size in shape) and is_possible(kind, shape)
+        if not fits or prod(shape) * dtype.itemsize != length:
             raise CheckpointError(f"{file.path}: {name} claims the shape {shape} but has {length} bytes")
         content = bytearray(length)
         if not _fill(stream, content):
             raise CheckpointError(f"{file.path}: {name} is truncated")
-        values = np.frombuffer(content, dtype).astype(native, copy=False)
-        tensor = torch.from_numpy(values.reshape(order))
-    return tensor.permute(*reversed(range(tensor.dim()))) if fortran else tensor
+        tensor = contiguous(kind, order, FileBytes(memoryview(content), big_endian=little != dtype))
+    return tensor.transpose() if fortran else tensor
 
 
 def _fill(stream: IO[bytes], content: bytearray) -> bool:
@@ -105,13 +107,12 @@ def _fill(stream: IO[bytes], content: bytearray) -> bool:
     return True
 
 
-def torch_dtype(file: MappedFile, name: str, dtype: np.dtype[np.generic]) -> torch.dtype:
-    """Return torch's name of a numpy dtype.
+def find_dtype(file: MappedFile, name: str, dtype: np.dtype[np.generic]) -> DType:
+    """Return the dtype of the same numbers as one of NumPy.
 
     Raises:
         CheckpointError: torch has none.
     """
-    try:
-        return torch.from_numpy(np.empty(0, dtype)).dtype
-    except TypeError as error:
-        raise CheckpointError(f"{file.path}: {name} holds {dtype}, which torch does not know") from error
+    if (found := from_numpy(dtype)) is None:
+        raise CheckpointError(f"{file.path}: {name} holds {dtype}, which torch does not know")
+    return found

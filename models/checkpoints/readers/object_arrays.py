@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import Tensor
-
 from models.checkpoints.contents import NotBuilt
+from models.checkpoints.file_tensor import FileTensor
 
 ARRAY = "numpy.ndarray"
 
@@ -23,6 +22,6 @@ def unwrap_objects(content: object) -> object:
 def number_arrays(content: object) -> object:
     """Return a plain list of arrays, such as Lasagne's, under the names that `numpy.savez` gives it."""
     items = cast("list[object]", content) if isinstance(content, list) else []
-    if items and all(isinstance(item, Tensor) for item in items):
+    if items and all(isinstance(item, FileTensor) for item in items):
         return {f"arr_{index}": item for index, item in enumerate(items)}
     return content

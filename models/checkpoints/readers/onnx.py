@@ -9,10 +9,9 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-
 from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
+from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.metadata import read_conventions
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.config import CLIP_SHAPE, InputSize
@@ -22,8 +21,8 @@ from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed
 
 CONSTANTS = ("winograd.", "conv2d.", "pictures.", "preprocess.")
 """Name prefixes of constants that are no weights: an optimised graph's transforms, and preprocessing inside a model."""
-DTYPES = {1: torch.float32, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
-"""{TensorProto.DataType: torch's} of weights."""
+DTYPES = {1: FLOAT32, 10: FLOAT16, 11: FLOAT64, 16: BFLOAT16}
+"""{TensorProto.DataType: dtype} of weights."""
 ARGUMENTS = {5, 6, 7, 9}
 """DataType of int16, int32, int64 and bool: arguments of a Reshape or a Slice; int8 may be a weight's."""
 NO_WEIGHTS = {2: "uint8", 3: "int8", 4: "uint16", 8: "strings", 12: "uint32", 13: "uint64"}
@@ -85,7 +84,7 @@ def read_onnx(file: MappedFile) -> ReadResult:
     return ReadResult(tensors, "ONNX", conventions, others=tuple(opened.others.values()))
 
 
-def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
+def _tensor(opened: _Opened, span: Field) -> tuple[str, FileTensor | None]:
     """Return an initialiser's name and its values; None where it is no weight.
 
     TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14.
@@ -106,7 +105,7 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, Tensor | None]:
         offset, length = (_number(opened, name, entries.get(key, "")) for key in ("offset", "length"))
         return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
     runs = [run for number in (9, 4) for run in members.get(number, []) if run.wire == BYTES]
-    if len(runs) != 1 or (4 in members and dtype != torch.float32):
+    if len(runs) != 1 or (4 in members and dtype != FLOAT32):
         raise CheckpointError(f"{opened.file.path}: {name}: its numbers are missing, or in more than one field")
     return name, opened.file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)
 

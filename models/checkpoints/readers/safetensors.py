@@ -1,7 +1,7 @@
 """Reads `.safetensors`: a JSON header of names, dtypes, shapes and offsets, then raw bytes. Nothing to execute.
 
-The safetensors library validates the file and maps its tensors. What this project's `convert` wrote also says which
-conventions its weights follow, in the header's metadata.
+The safetensors library validates the file; its tensors are then mapped at the offsets that the header states. What this
+project's `convert` wrote also says which conventions its weights follow, in the header's metadata.
 """
 
 import json
@@ -11,12 +11,36 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.dtypes import DTYPES
+from models.checkpoints.file_tensor import MAX_AXES, FileTensor
 from models.checkpoints.metadata import read_conventions
-from models.checkpoints.readers.base import MAX_AXES, MappedFile, ReadResult
+from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError, join_limited
 
 LENGTH_BYTES = 8
 METADATA = "__metadata__"
+DTYPE_NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+}
+"""{the format's name of a dtype: torch's}."""
 MAX_HEADER = 4 << 20
 """The format's own limit is 100 MB. MAX_TENSORS names take 2 MB; JSON takes a hundred times its bytes in memory."""
 
@@ -37,18 +61,29 @@ def read_safetensors(file: MappedFile) -> ReadResult:
         raise CheckpointError(f"{file.path}: not a safetensors file, or truncated (its header claims {length} bytes)")
     if length > MAX_HEADER:
         raise CheckpointError(f"{file.path}: its header has {length:,} bytes, more than {MAX_TENSORS} tensors take")
-    _check_header(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
+    header = _check_header(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
     try:
-        with safe_open(file.openable, framework="pt", device="cpu") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-            metadata = opened.metadata() or {}
+        with safe_open(file.openable, framework="np") as opened:
+            names, metadata = opened.keys(), opened.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(f"{file.path}: not a valid safetensors file: {error}") from error
+    tensors = {name: _tensor(file, name, header[name], LENGTH_BYTES + length) for name in names}
     return ReadResult(tensors, "safetensors", read_conventions(file.path, metadata))
 
 
-def _check_header(path: Path, header: bytes) -> None:
-    """Refuse names that stand twice, and more tensors or axes than there can be, before the library reads them."""
+def _tensor(file: MappedFile, name: str, entry: dict[str, Any], start: int) -> FileTensor:
+    """Return a tensor by its entry in the header, which the library has validated."""
+    if entry["dtype"] not in DTYPE_NAMES:
+        raise CheckpointError(f"{file.path}: {name} holds {entry['dtype']}, which is not read")
+    first, last = entry["data_offsets"]
+    return file.tensor(name, DTYPES[DTYPE_NAMES[entry["dtype"]]], tuple(entry["shape"]), start + first, last - first)
+
+
+def _check_header(path: Path, header: bytes) -> dict[str, Any]:
+    """Return the header's entries.
+
+    Names that stand twice, and more tensors or axes than there can be, are refused before the library reads them.
+    """
     twice: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -70,3 +105,4 @@ def _check_header(path: Path, header: bytes) -> None:
     shapes = [entry.get("shape") for entry in tensors if isinstance(entry, dict)]
     if any(isinstance(shape, list) and len(shape) > MAX_AXES for shape in shapes):
         raise CheckpointError(f"{path}: a tensor claims more than {MAX_AXES} axes, which no tensor has")
+    return content

@@ -12,10 +12,9 @@ tensorflow/core/protobuf/tensor_bundle.proto; tensorflow/core/framework/{tensor,
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
+from models.checkpoints.file_tensor import FileBytes, FileTensor, contiguous
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed, varint
@@ -32,8 +31,8 @@ AVERAGE = "/ExponentialMovingAverage"
 OBJECT_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """The end of all names in the checkpoints of TensorFlow 2's objects."""
 
-DTYPES = {1: torch.float32, 2: torch.float64, 3: torch.int32, 9: torch.int64, 14: torch.bfloat16, 19: torch.float16}
-"""{DataType: torch's}."""
+DTYPES = {1: FLOAT32, 2: FLOAT64, 3: INT32, 9: INT64, 14: BFLOAT16, 19: FLOAT16}
+"""{DataType: dtype}."""
 
 V1_VALUES = {1: 5, 2: 6}
 """{DataType: the field of TensorProto that holds its numbers as they are in memory}."""
@@ -153,7 +152,7 @@ def _shape(file: MappedFile, members: Members, number: int) -> tuple[int, ...]:
     return tuple(_number(_inside(file, dim), 1) for dim in shape.get(2, []))
 
 
-def _dtype(file: MappedFile, name: str, kind: int) -> torch.dtype:
+def _dtype(file: MappedFile, name: str, kind: int) -> DType:
     if kind not in DTYPES:
         raise CheckpointError(f"{file.path}: {name} has TensorFlow's element type {kind}; weights must be floats")
     return DTYPES[kind]
@@ -168,7 +167,7 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
     if _number(header, 2):
         raise CheckpointError(f"{file.path}: written on a big-endian machine, which is not supported")
     opened: dict[int, MappedFile] = {}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, FileTensor] = {}
     for entry in entries[1:]:
         name = entry.key.decode("utf-8", "backslashreplace").removesuffix(OBJECT_VALUE)
         members = _members(file, entry)
@@ -202,7 +201,7 @@ def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResul
         raise CheckpointError(f"{file.path}: a table, but not a TensorFlow checkpoint: it has no list of variables")
     variables = [_inside(file, span) for span in _inside(file, first[1][-1]).get(1, [])]
     declared = {file.wire.text(variable[1][-1]): variable for variable in variables if 1 in variable}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, FileTensor] = {}
     for entry in entries[1:]:
         for span in _members(file, entry).get(2, []):
             saved = _inside(file, span)
@@ -217,7 +216,7 @@ def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResul
     return ReadResult(_with_averages(tensors), "TensorFlow V1")
 
 
-def _with_averages(tensors: dict[str, Tensor]) -> dict[str, object]:
+def _with_averages(tensors: dict[str, FileTensor]) -> dict[str, object]:
     """Return the variables with their moving averages in a dict of their own, under the variables' names."""
     averages = {name: tensor for name, tensor in tensors.items() if name.endswith(AVERAGE)}
     variables: dict[str, object] = {name: tensor for name, tensor in tensors.items() if name not in averages}
@@ -226,7 +225,7 @@ def _with_averages(tensors: dict[str, Tensor]) -> dict[str, object]:
     return variables
 
 
-def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Tensor:
+def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> FileTensor:
     """SavedSliceMeta: name 1, shape 2, type 3, slice 4. TensorProto: its numbers in a field of their type's."""
     kind, shape = _number(declared, 3), _shape(file, declared, 2)
     dtype = _dtype(file, name, kind)
@@ -237,7 +236,7 @@ def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> Te
         numbers = [value for run in runs for value in file.wire.packed(run)]
         if len(numbers) != 1 or shape:
             raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
-        return torch.tensor(numbers[0], dtype=torch.int64)
+        return contiguous(INT64, (), FileBytes(memoryview(bytearray(numbers[0].to_bytes(8, "little", signed=True)))))
     if kind not in V1_VALUES:
         raise CheckpointError(f"{file.path}: {name} is {dtype}, which V1 packs in another way; save it as float32")
     runs = proto.get(V1_VALUES[kind], [])

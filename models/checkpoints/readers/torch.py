@@ -1,7 +1,7 @@
 """Reads what `torch.save` wrote, zip or legacy format, and other pickles: Paddle's, Lasagne's, caffe2's, Python 2's.
 
-The pickle is interpreted by `models.checkpoints.pickles`, so nothing of the file is imported or called. Tensors are
-views of the mapped file where their values are aligned, which they are in the zip format.
+The pickle is interpreted by `models.checkpoints.pickles`, so nothing of the file is imported or called. Tensors
+become views of the mapped file where their values are aligned, which they are in the zip format.
 """
 
 import tarfile

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from helpers import small_models
+from helpers.checkpoints import narrow_state
 from helpers.run import call, python
+from helpers.tf_checkpoint import write_v2
 
 from exporter.cli.given_files import check_given_files
-from exporter.errors import BadInputError, VideoError
+from exporter.errors import BadInputError, CheckpointError, VideoError
 
 REFUSED = """
 import json, sys
@@ -86,11 +88,13 @@ def test_videos_of_which_one_is_there(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_an_address_or_a_tensorflow_prefix(tmp_path: Path) -> None:
-    (tmp_path / "model.ckpt.index").touch()
+    write_v2(tmp_path / "model.ckpt", {name: value.numpy() for name, value in narrow_state().items()})
     check_given_files({"weights": "https://127.0.0.1:9/a.pth"})
     check_given_files({"weights": tmp_path / "model.ckpt"})
     with pytest.raises(BadInputError):
         check_given_files({"weights": tmp_path / "other.ckpt"})
+    with pytest.raises(CheckpointError, match="not those of"):
+        check_given_files({"weights": tmp_path / "model.ckpt", "layout": "jfzhang95"})
 
 
 def test_the_reason_with_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

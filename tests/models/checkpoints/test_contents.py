@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-import torch
 
 from models.checkpoints.contents import MAX_DEPTH, MAX_KEY_LENGTH, MAX_TENSORS, NotBuilt, flatten
+from models.checkpoints.dtypes import FLOAT32
+from models.checkpoints.file_tensor import FileTensor
 
-ONE, TWO = torch.ones(1), torch.full((1,), 2.0)
+ONE, TWO = (FileTensor(FLOAT32, (1,), (1,), None) for _ in range(2))
 
 
 @pytest.mark.parametrize(

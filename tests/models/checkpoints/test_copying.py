@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.loaded import load_tensors
 
 from models.checkpoints.copying import CHUNK, copy_bytes
 from models.checkpoints.readers import read_file
@@ -68,4 +69,4 @@ def test_legacy_storages_are_read_where_they_are_not_aligned(tmp_path: Path) -> 
     torch.save(state, tmp_path / "c3d.pth", _use_new_zipfile_serialization=False)
     read = read_file(tmp_path / "c3d.pth")
     assert read.container == "torch legacy"
-    assert all(torch.equal(read.tensors[name], value) for name, value in state.items())
+    assert all(torch.equal(load_tensors(read)[name], value) for name, value in state.items())

@@ -16,7 +16,7 @@ from helpers.run import BIN
 from helpers.scripted_server import Reply, Script, response
 
 from models.checkpoints import download
-from models.checkpoints.checkpoint import read_raw
+from models.checkpoints.reading import read_raw
 from models.checkpoints.sources import resolve
 from models.errors import CheckpointError
 from models.progress import no_progress

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.loaded import load_tensors
 
 from models.checkpoints.readers import read_file
 
@@ -28,8 +29,8 @@ def test_tensorflow_saver(version: int, tmp_path: Path) -> None:
         tf.train.Saver(write_version=version).save(session, str(tmp_path / "c3d.model"), write_meta_graph=False)
     raw = read_file(tmp_path / ("c3d.model" if version == 1 else "c3d.model.index"))
     assert raw.container == f"TensorFlow V{version}"
-    assert raw.tensors.keys() == VARIABLES.keys()
-    assert all(np.array_equal(raw.tensors[name].numpy(), value) for name, value in VARIABLES.items())
+    assert load_tensors(raw).keys() == VARIABLES.keys()
+    assert all(np.array_equal(load_tensors(raw)[name].numpy(), value) for name, value in VARIABLES.items())
 
 
 @pytest.mark.heavy
@@ -45,6 +46,6 @@ def test_keras_save(tmp_path: Path) -> None:
         ("c3d.weights.h5", ("layers/conv3d/vars/0", "layers/conv3d/vars/1")),
     ):
         raw = read_file(tmp_path / file)
-        assert raw.tensors.keys() == set(names)
-        assert np.array_equal(raw.tensors[names[0]].numpy(), kernel)
-        assert np.array_equal(raw.tensors[names[1]].numpy(), bias)
+        assert load_tensors(raw).keys() == set(names)
+        assert np.array_equal(load_tensors(raw)[names[0]].numpy(), kernel)
+        assert np.array_equal(load_tensors(raw)[names[1]].numpy(), bias)

@@ -9,14 +9,16 @@ import pytest
 import torch
 from helpers import origins, tf_checkpoint
 from helpers.checkpoints import constant_state
+from helpers.loaded import load_tensors, store_content
 from helpers.small_files import refuse
 from helpers.tf_checkpoint import write_v1, write_v2
 
 from exporter.workflows.inspect import inspect
-from models.checkpoints.checkpoint import read_raw, remap_keys
+from models.checkpoints.checkpoint import remap_keys
 from models.checkpoints.download import ResolvedSource
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
+from models.checkpoints.reading import read_raw
 from models.errors import CheckpointError
 from models.options import WeightSelection
 
@@ -42,8 +44,8 @@ def run(tmp_path: Path) -> Path:
 def check(given: Path, read: Path) -> None:
     file, raw = read_raw(given)
     assert file.path == read
-    assert raw.tensors.keys() == VARIABLES.keys()
-    assert all(np.array_equal(raw.tensors[name].numpy(), value) for name, value in VARIABLES.items())
+    assert load_tensors(raw).keys() == VARIABLES.keys()
+    assert all(np.array_equal(load_tensors(raw)[name].numpy(), value) for name, value in VARIABLES.items())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_moving_averages_are_a_second_network(version: int, tmp_path: Path) -> N
     path = tmp_path / "c3d.model"
     write_v1(path, variables) if version == 1 else write_v2(path, variables)
     found = read_file(path if version == 1 else tmp_path / "c3d.model.index")
-    assert found.tensors.keys() == {*names, *(f"ExponentialMovingAverage.{name}" for name in names)}
+    assert load_tensors(found).keys() == {*names, *(f"ExponentialMovingAverage.{name}" for name in names)}
 
 
 C3D = constant_state(101)
@@ -134,7 +136,8 @@ def test_ema_takes_the_averages(tmp_path: Path) -> None:
     plain = {name: value.permute(2, 3, 4, 1, 0) if value.dim() == 5 else value.t() for name, value in C3D.items()}
     names = dict(zip(origins.tf_names({name: np.zeros(1, np.float32) for name in C3D}), plain.values(), strict=True))
     averages = {name: (value.reshape(-1)[:1] + 1).expand(value.shape) for name, value in names.items()}
-    raw = ReadResult({**names, "ExponentialMovingAverage": averages}, "TensorFlow V2")
+    content = store_content({**names, "ExponentialMovingAverage": averages})
+    raw = ReadResult(content, "TensorFlow V2")
     for ema, key in ((False, ""), (True, "ExponentialMovingAverage")):
         found = remap_keys(ResolvedSource(tmp_path), raw, "hx173149", WeightSelection(ema=ema))
         assert found.chosen.key == key
@@ -144,7 +147,7 @@ def test_ema_takes_the_averages(tmp_path: Path) -> None:
 def test_names_of_objects_in_tensorflow_2(tmp_path: Path) -> None:
     name = "layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     write_v2(tmp_path / "weights", {name: np.ones(3, np.float32)})
-    assert list(read_file(tmp_path / "weights.index").tensors) == ["layer_with_weights-0/kernel"]
+    assert list(load_tensors(tmp_path / "weights.index")) == ["layer_with_weights-0/kernel"]
 
 
 def test_text_is_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.loaded import load_tensors
 from helpers.protobuf_bytes import varint
 from helpers.tf_checkpoint import MAGIC, write_table, write_v1, write_v2
 
@@ -34,9 +35,9 @@ def write(path: Path, version: int, **table: int) -> Path:
 def test_every_variable_is_read(version: int, per_block: int, tmp_path: Path) -> None:
     raw = read_file(write(tmp_path, version, per_block=per_block))
     assert raw.container == f"TensorFlow V{version}"
-    assert raw.tensors.keys() == VARIABLES.keys()
+    assert load_tensors(raw).keys() == VARIABLES.keys()
     for name, value in VARIABLES.items():
-        assert np.array_equal(raw.tensors[name].numpy(), value), name
+        assert np.array_equal(load_tensors(raw)[name].numpy(), value), name
 
 
 @pytest.mark.parametrize("version", [1, 2])

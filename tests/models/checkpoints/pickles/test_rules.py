@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.hostile_pickles import Runs
+from helpers.loaded import load_content, load_tensors
 
-from models.checkpoints.contents import NotBuilt, flatten
+from models.checkpoints.contents import NotBuilt
 from models.checkpoints.pickles.reader import PickleContent, read_pickle
 
 PROTOCOLS = range(6)
@@ -138,7 +139,7 @@ OBJECTS: list[tuple[object, str]] = [
 def test_a_foreign_object_leaves_everything_else_as_it_is(value: object, name: str, protocol: int) -> None:
     weights = {"conv1.weight": np.ones((2, 3), np.float32)}
     result = read({"before": [1], "object": value, "again": value, "state_dict": weights, "after": (2,)}, protocol)
-    content: Any = result.content
+    content: Any = load_content(result.content)
     assert list(content) == ["before", "object", "again", "state_dict", "after"]
     assert content["before"] == [1]
     assert content["after"] == [2]
@@ -155,7 +156,7 @@ def test_a_foreign_object_leaves_everything_else_as_it_is(value: object, name: s
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_protocols_from_2_on_with_slots_keywords_and_flags(protocol: int) -> None:
     result = read([Slotted(0.5), Flags.A | Flags.B, WithArguments()], protocol)
-    slotted, _, keywords = result.content  # pyright: ignore
+    slotted, _, keywords = load_content(result.content)  # pyright: ignore
     assert slotted.name == f"{HERE}.Slotted"
     assert 0.5 in [value for part in slotted.parts for value in (part.values() if isinstance(part, dict) else part)]
     assert "WithArguments" in keywords.name or "partial" in keywords.name
@@ -183,7 +184,7 @@ def settings_with(state: object) -> argparse.Namespace:
 )
 def test_tensors_inside_a_foreign_object_are_found(wrap: Any, protocol: int) -> None:
     state = {"conv1.weight": np.ones(3, np.float32), "conv1.bias": np.zeros(1, np.float32)}
-    tensors = flatten(read({"model": wrap(state)}, protocol).content).tensors
+    tensors = load_tensors(read({"model": wrap(state)}, protocol).content)
     assert [name.split(".", 1)[1][-12:].lstrip(".") for name in tensors][-1].endswith("conv1.bias")
     assert [tensor.tolist() for tensor in tensors.values()] == [[1, 1, 1], [0]]
 
@@ -194,7 +195,7 @@ def test_a_history_buffer_between_weights_saved_by_torch() -> None:
         {"message_hub": {"log": HistoryBuffer()}, "w": torch.ones(2)}, stream, _use_new_zipfile_serialization=False
     )
     result = read_pickle(memoryview(bytearray(stream.getvalue())))
-    found = flatten(result.content).tensors
+    found = load_tensors(result.content)
     assert found["w"].tolist() == [1, 1]
     assert found["message_hub.log._log_history"].tolist() == [0, 1, 2]
     assert result.not_built == (f"{HERE}.HistoryBuffer",)
@@ -219,7 +220,7 @@ def test_new_object_as_a_call(protocol: int) -> None:
 
 def test_new_object_as_a_call_keeps_every_argument() -> None:
     data = b"ccopyreg\n__newobj__\n(ca\nB\nX\x01\0\0\0xX\x01\0\0\0ytR."
-    made = read_pickle(memoryview(data)).content
+    made = load_content(read_pickle(memoryview(data)).content)
     assert isinstance(made, NotBuilt)
     assert (made.name, [part for part in made.parts if isinstance(part, str)]) == ("a.B", ["x", "y"])
 

@@ -19,6 +19,7 @@ import onnx
 import pytest
 import torch
 from helpers.checkpoints import constant_state
+from helpers.loaded import load_tensors
 from helpers.packed_checkpoints import CHECKPOINTS, VALUES, torch_bytes
 from helpers.tf_checkpoint import write_v1, write_v2
 from onnx import helper, numpy_helper
@@ -68,7 +69,7 @@ def test_the_one_checkpoint_of_an_archive_is_read(archive: str, checkpoint: str,
     path = tmp_path / archive
     ARCHIVES[archive](path, BESIDE | {f"out/{checkpoint}": CHECKPOINTS[checkpoint]})
     found = read_file(path)
-    assert torch.equal(found.tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(found)["conv1.weight"], VALUES)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.size == path.stat().st_size
     assert found.container.endswith((" in tar", " in zip", "in tar in gzip", "in tar in bzip2", "in tar in xz"))
@@ -89,7 +90,7 @@ def test_a_whole_c3d_in_an_archive_loads(tmp_path: Path) -> None:
 def test_a_keras_archive_holds_one_checkpoint(pack: Callable[[Path, dict[str, bytes]], object], tmp_path: Path) -> None:
     path = tmp_path / "c3d.keras"
     pack(path, {"metadata.json": b"{}", "config.json": b"{}", "model.weights.h5": CHECKPOINTS["c3d.h5"]})
-    assert torch.equal(read_file(path).tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(path)["conv1.weight"], VALUES)
 
 
 @pytest.mark.parametrize("kind", ["tensorflow", "onnx"])
@@ -107,7 +108,7 @@ def test_a_member_finds_its_data_file_in_the_archive(kind: str, tmp_path: Path) 
     with tarfile.open(path, "w:gz") as archive:
         archive.add(folder, "run")
     found = read_file(path)
-    assert torch.equal(found.tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(found)["conv1.weight"], VALUES)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.size == path.stat().st_size
 
@@ -116,7 +117,7 @@ def test_a_v1_checkpoint_of_tensorflow_has_a_number_for_a_suffix(tmp_path: Path)
     write_v1(tmp_path / "model.ckpt-100", {"conv1.weight": VALUES.numpy()})
     path = tmp_path / "c3d.zip"
     zipped(path, {"model.ckpt-100": (tmp_path / "model.ckpt-100").read_bytes()})
-    assert torch.equal(read_file(path).tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(path)["conv1.weight"], VALUES)
 
 
 # ---- refusals
@@ -140,7 +141,7 @@ def test_several_checkpoints_are_named_with_a_command_that_extracts_one(
     command = shlex.split(message.partition("such as by ")[2])
     command[0] = command[0].replace("python", sys.executable)
     subprocess.run(command, cwd=tmp_path, check=True)
-    assert torch.equal(read_file(tmp_path / "out" / "best one.pth").tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(tmp_path / "out" / "best one.pth")["conv1.weight"], VALUES)
 
 
 @pytest.mark.parametrize("pack", [tar, zipped])
@@ -170,7 +171,7 @@ def test_links_devices_and_folders_are_no_members(tmp_path: Path) -> None:
         entry = tarfile.TarInfo("../../../outside.pth")
         entry.size = len(torch_bytes())
         archive.addfile(entry, io.BytesIO(torch_bytes()))
-    assert torch.equal(read_file(path).tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(path)["conv1.weight"], VALUES)
     assert [path.name for path in tmp_path.iterdir()] == ["c3d.tar"]
     assert not (tmp_path / "../../../outside.pth").exists()
 

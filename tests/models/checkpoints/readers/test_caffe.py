@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from helpers.loaded import load_tensors
 from helpers.origins import write_caffe
 from helpers.protobuf_bytes import delimited, varint
 from helpers.small_files import LAYERS, SMALL, refuse
@@ -90,10 +91,10 @@ def test_caffe_as_protobuf_itself_writes_it(schema: str, tmp_path: Path) -> None
     (tmp_path / "net").write_bytes(net.SerializeToString())
     raw = read_file(tmp_path / "net")
     assert raw.container == f"caffemodel ({schema} schema)"
-    assert raw.tensors.keys() == SMALL.keys()
+    assert load_tensors(raw).keys() == SMALL.keys()
     for name, array in SMALL.items():
-        assert np.array_equal(raw.tensors[name].numpy().reshape(array.shape), array)
-        assert raw.tensors[name].dim() == (5 if schema == "C3D-v1.0" else 4)
+        assert np.array_equal(load_tensors(raw)[name].numpy().reshape(array.shape), array)
+        assert load_tensors(raw)[name].dim() == (5 if schema == "C3D-v1.0" else 4)
 
 
 def test_a_caffe_mean_file_is_no_network(tmp_path: Path) -> None:

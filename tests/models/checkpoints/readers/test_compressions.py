@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.loaded import load_tensors
 from helpers.packed_checkpoints import CHECKPOINTS, VALUES, torch_bytes
 
 from models.checkpoints.readers import read_file
@@ -23,7 +24,7 @@ def test_a_compressed_checkpoint_is_read(
     path = tmp_path / f"{checkpoint}.{suffix}"
     content = CHECKPOINTS[checkpoint]
     path.write_bytes(pack(content[:500]) + pack(content[500:]))  # two streams, as parallel compressors write them
-    assert torch.equal(read_file(path).tensors["conv1.weight"], VALUES)
+    assert torch.equal(load_tensors(path)["conv1.weight"], VALUES)
 
 
 def refuse(path: Path, match: str) -> str:
@@ -60,4 +61,4 @@ def test_a_file_of_several_streams_is_read(suffix: str, pack: Callable[[bytes], 
     np.save(whole[0], np.arange(100_000, dtype=np.float32))
     content = whole[0].read_bytes()
     whole[1].write_bytes(b"".join(pack(content[start : start + 5000]) for start in range(0, len(content), 5000)))
-    assert torch.equal(read_file(whole[1]).tensors["array"], torch.arange(100_000, dtype=torch.float32))
+    assert torch.equal(load_tensors(whole[1])["array"], torch.arange(100_000, dtype=torch.float32))

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from helpers.loaded import load_tensors
 
 from models.checkpoints.readers import keras, read_file
 from models.errors import CheckpointError
@@ -43,7 +44,7 @@ def test_arrays_in_one_piece_and_in_chunks_of_any_type(tmp_path: Path) -> None:
         for name, values in expected.items():
             packing = {"compression": "gzip"} if name == "packed/b" else {}
             file.create_dataset(name, data=values, **packing)
-    found = read_file(tmp_path / "c3d.h5").tensors
+    found = load_tensors(tmp_path / "c3d.h5")
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert np.array_equal(found[name].numpy(), values)
@@ -51,7 +52,7 @@ def test_arrays_in_one_piece_and_in_chunks_of_any_type(tmp_path: Path) -> None:
 
 
 def test_parsing_without_an_end_is_stopped(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(read_file(packed).tensors) == 20
+    assert len(load_tensors(packed)) == 20
     monkeypatch.setattr(keras, "SECONDS", 1e-3)
     monkeypatch.setattr(keras, "BYTES_PER_SECOND", 1e12)
     refuse(packed, "not a valid HDF5 file: parsing it crashed, or reached 0.0 s")
@@ -66,7 +67,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "c3d.h5"
     with h5py.File(path, "w") as file:  # one chunk of 16 MB, which unpacking needs at once
         file.create_dataset("a/c", data=np.zeros((2048, 1024)), compression="gzip", chunks=(2048, 1024))
-    assert torch.equal(read_file(path).tensors["a/c"], torch.zeros(2048, 1024, dtype=torch.float64))
+    assert torch.equal(load_tensors(path)["a/c"], torch.zeros(2048, 1024, dtype=torch.float64))
     monkeypatch.setattr(keras, "MEMORY", (8 << 20) - read_limit(path))
     refuse(path, "needs more than 8 MiB to be parsed|memory allocation failed|not a valid HDF5 file")
 
@@ -88,4 +89,4 @@ def test_a_crash_of_the_library_is_a_refusal(packed: Path, tmp_path: Path, monke
 def test_the_parser_imports_nothing_of_this_folder_or_project(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(keras.WORKER.parent)  # torch.py and onnx.py are here
     monkeypatch.setenv("PYTHONPATH", str(keras.WORKER.parent))
-    assert len(read_file(packed).tensors) == 20
+    assert len(load_tensors(packed)) == 20

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.loaded import load_tensors
 from helpers.mxnet_params import FLAGS, V1, V2, V3, array_bytes, write_list
 
 from models.checkpoints.readers import read_file
@@ -22,29 +23,29 @@ def test_every_version_and_element_type(version: int, dtype: str, tmp_path: Path
         tmp_path / "c3d-0000.params", [array_bytes(values, version)] * 2, ["arg:conv1_weight", "fc6.weight"]
     )
     found = read_file(path)
-    assert list(found.tensors) == ["conv1_weight", "fc6.weight"]
-    assert all(np.array_equal(tensor.numpy(), values) for tensor in found.tensors.values())
-    assert all(str(tensor.dtype) == f"torch.{dtype}" for tensor in found.tensors.values())
+    assert list(load_tensors(found)) == ["conv1_weight", "fc6.weight"]
+    assert all(np.array_equal(tensor.numpy(), values) for tensor in load_tensors(found).values())
+    assert all(str(tensor.dtype) == f"torch.{dtype}" for tensor in load_tensors(found).values())
 
 
 def test_bfloat16(tmp_path: Path) -> None:
     numbers = torch.tensor([1.0, -2.5], dtype=torch.bfloat16)
     bits = numbers.view(torch.int16).numpy()
     found = read_file(write_list(tmp_path / "c3d.params", [array_bytes(bits, V2, 12)], ["w"]))
-    assert torch.equal(found.tensors["w"], numbers)
+    assert torch.equal(load_tensors(found)["w"], numbers)
 
 
 def test_arrays_are_views_of_the_file(tmp_path: Path) -> None:
     path = write_list(tmp_path / "c3d.params", [array_bytes(VALUES)], ["w"])
-    first, second = read_file(path).tensors["w"], read_file(path).tensors["w"]
+    first, second = load_tensors(path)["w"], load_tensors(path)["w"]
     assert first.untyped_storage().data_ptr() % 4096 != 0  # not memory of its own: the file is mapped from its start
     first[0, 0] = 7
-    assert (second[0, 0], read_file(path).tensors["w"][0, 0]) == (0, 0)
+    assert (second[0, 0], load_tensors(path)["w"][0, 0]) == (0, 0)
 
 
 def test_a_list_without_names(tmp_path: Path) -> None:
     found = read_file(write_list(tmp_path / "c3d.params", [array_bytes(VALUES), array_bytes(VALUES[0])], []))
-    assert {name: tuple(tensor.shape) for name, tensor in found.tensors.items()} == {"0": (2, 3), "1": (3,)}
+    assert {name: tuple(tensor.shape) for name, tensor in load_tensors(found).items()} == {"0": (2, 3), "1": (3,)}
 
 
 def test_an_array_without_a_shape_is_left_out_and_a_scalar_of_numpy_is_not(tmp_path: Path) -> None:
@@ -52,13 +53,13 @@ def test_an_array_without_a_shape_is_left_out_and_a_scalar_of_numpy_is_not(tmp_p
     open_size = struct.pack("<Iiiqq", V3, 0, 2, -1, 3)
     scalar = array_bytes(np.array(5, np.float32), V3)
     path = write_list(tmp_path / "c3d.params", [none, unknown, open_size, scalar], ["a", "b", "c", "d"])
-    assert read_file(path).tensors == {"d": torch.tensor(5.0)}
+    assert load_tensors(path) == {"d": torch.tensor(5.0)}
 
 
 def test_no_arrays_at_all(tmp_path: Path) -> None:
     path = tmp_path / "c_mx.params"
     path.write_bytes(struct.pack("<Q", 0x112) + bytes(72))
-    assert read_file(path).tensors == {}
+    assert load_tensors(path) == {}
 
 
 def test_the_content_says_what_it_is_whatever_the_suffix(tmp_path: Path) -> None:

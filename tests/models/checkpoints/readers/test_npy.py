@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import constant_state
+from helpers.loaded import load_tensors
 from helpers.small_files import refuse
 
 from exporter.errors import BadInputError
@@ -33,7 +34,7 @@ def save(path: Path, content: Any) -> Path:
 def test_a_dict_of_arrays(content: Any, prefix: str, tmp_path: Path) -> None:
     found = read_file(save(tmp_path / "c3d.npy", content))
     assert found.container == "npy, pickled"
-    assert {name: value.tolist() for name, value in found.tensors.items()} == {
+    assert {name: value.tolist() for name, value in load_tensors(found).items()} == {
         f"{prefix}{name}": value.tolist() for name, value in WEIGHTS.items()
     }
 
@@ -41,7 +42,7 @@ def test_a_dict_of_arrays(content: Any, prefix: str, tmp_path: Path) -> None:
 def test_a_c3d_is_found_in_it(tmp_path: Path) -> None:
     small = {name: value.numpy() for name, value in constant_state(101).items() if name.startswith("conv1")}
     found = read_file(save(tmp_path / "c3d.npy", small))
-    assert torch.equal(found.tensors["conv1.weight"], constant_state(101)["conv1.weight"])
+    assert torch.equal(load_tensors(found)["conv1.weight"], constant_state(101)["conv1.weight"])
     with pytest.raises(CheckpointError, match="c3d.npy"):
         read_checkpoint(tmp_path / "c3d.npy")  # two tensors are no C3D
 
@@ -49,7 +50,7 @@ def test_a_c3d_is_found_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_one_array(order: Any, tmp_path: Path) -> None:
     values = np.array(WEIGHTS["conv1.weight"], order=order)
-    assert read_file(save(tmp_path / "c3d.npy", values)).tensors["array"].tolist() == values.tolist()
+    assert load_tensors(save(tmp_path / "c3d.npy", values))["array"].tolist() == values.tolist()
 
 
 class Evil:
@@ -61,7 +62,7 @@ def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path / "c3d.npy", {"weights": WEIGHTS, "extra": Evil()})
     found = read_file(path)
-    assert [*found.tensors] == [f"weights.{name}" for name in WEIGHTS]
+    assert [*load_tensors(found)] == [f"weights.{name}" for name in WEIGHTS]
     assert any(name.endswith("system") for name in found.hazards)
     assert not (tmp_path / "ran").exists()
 

@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from helpers.loaded import load_tensors
 
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
@@ -30,7 +31,7 @@ def test_compressed_and_byte_swapped_arrays_are_read(tmp_path: Path) -> None:
     )
     np.savez(tmp_path / "plain.npz", plain=values, turned=np.asfortranarray(values), half=values.astype(np.float16))
     for name, count in (("c3d.h5", 2), ("c3d.npz", 3), ("plain.npz", 3)):
-        tensors = read_file(tmp_path / name).tensors
+        tensors = load_tensors(tmp_path / name)
         assert len(tensors) == count
         for tensor in tensors.values():
             assert np.array_equal(tensor.float().numpy(), values)
@@ -81,7 +82,7 @@ def test_a_dict_in_an_npz(save: Any, members: dict[str, Any], prefix: str, tmp_p
     save(tmp_path / "c3d.npz", **members)
     found = read_file(tmp_path / "c3d.npz")
     assert found.container == "npz, pickled"
-    read = {name: value.tolist() for name, value in found.tensors.items() if name.startswith(prefix)}
+    read = {name: value.tolist() for name, value in load_tensors(found).items() if name.startswith(prefix)}
     assert read == {f"{prefix}{name}": value.tolist() for name, value in WEIGHTS.items()}
 
 
@@ -91,7 +92,7 @@ def test_a_list_of_arrays_has_the_names_of_several_members(save: Any, tmp_path: 
     arrays = np.empty(3, object)
     arrays[:] = [np.full(n + 1, n, np.float32) for n in range(3)]
     save(tmp_path / "c3d.npz", arrays)
-    assert {name: value.tolist() for name, value in read_file(tmp_path / "c3d.npz").tensors.items()} == {
+    assert {name: value.tolist() for name, value in load_tensors(tmp_path / "c3d.npz").items()} == {
         f"arr_{n}": [n] * (n + 1) for n in range(3)
     }
 
@@ -101,7 +102,7 @@ def test_nothing_of_an_npz_is_executed(save: Any, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "c3d.npz", weights=WEIGHTS, extra=np.array([Evil()], object))
     found = read_file(tmp_path / "c3d.npz")
-    assert [*found.tensors] == [f"weights.{name}" for name in WEIGHTS]
+    assert [*load_tensors(found)] == [f"weights.{name}" for name in WEIGHTS]
     assert found.hazards == (f"{os.name}.system",)
     assert not (tmp_path / "ran").exists()
     save(tmp_path / "bad.npz", extra=np.array([Evil()], object))

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.built import checkpoint, profile
+from helpers.loaded import load_tensors
 from helpers.small_files import SMALL, refuse
 from onnx import TensorProto, helper, numpy_helper
 
@@ -61,7 +62,7 @@ def test_an_integer_weight_is_refused_and_a_graphs_argument_is_not_read(
     if is_refused:
         refuse(tmp_path / "g.onnx", f"w is {np.dtype(dtype).name}; weights must be floats")
     else:
-        assert read_file(tmp_path / "g.onnx").tensors.keys() == SMALL.keys()
+        assert load_tensors(tmp_path / "g.onnx").keys() == SMALL.keys()
 
 
 def test_a_model_without_a_graph_is_refused(tmp_path: Path) -> None:
@@ -91,14 +92,14 @@ def test_the_graph_tells_pool5(pool: dict[str, Any], convention: str | None, tmp
     model(tmp_path / "c3d.onnx", pool)
     raw = read_file(tmp_path / "c3d.onnx")
     assert raw.conventions.pool5 == convention
-    assert raw.tensors.keys() == SMALL.keys()
-    assert all(np.array_equal(raw.tensors[name].numpy(), array) for name, array in SMALL.items())
+    assert load_tensors(raw).keys() == SMALL.keys()
+    assert all(np.array_equal(load_tensors(raw)[name].numpy(), array) for name, array in SMALL.items())
 
 
 def test_onnx_external_data_stays_in_its_folder(tmp_path: Path) -> None:
     model(tmp_path / "c3d.onnx", {}, save_as_external_data=True, location="weights.bin", size_threshold=0)
     raw = read_file(tmp_path / "c3d.onnx")
-    assert all(np.array_equal(raw.tensors[name].numpy(), array) for name, array in SMALL.items())
+    assert all(np.array_equal(load_tensors(raw)[name].numpy(), array) for name, array in SMALL.items())
     assert raw.size == sum(path.stat().st_size for path in tmp_path.iterdir())
     (tmp_path / "weights.bin").rename(tmp_path / "moved.bin")
     refuse(tmp_path / "c3d.onnx", "'weights.bin', which is not a file of its folder")

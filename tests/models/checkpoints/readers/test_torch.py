@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import constant_state
+from helpers.loaded import load_tensors
 from numpy.typing import NDArray
 
 from models.c3d import C3D
@@ -70,7 +71,7 @@ def test_paddle_state_dicts(protocol: int, tmp_path: Path) -> None:
         (tmp_path / "c3d.pdparams").write_bytes(pickle.dumps(form, protocol))
         raw = read_file(tmp_path / "c3d.pdparams")
         assert raw.container == "pickle"
-        assert {name: tensor.tolist() for name, tensor in raw.tensors.items()} == {
+        assert {name: tensor.tolist() for name, tensor in load_tensors(raw).items()} == {
             name: array.tolist() for name, array in arrays.items()
         }
 
@@ -90,7 +91,7 @@ def test_a_list_of_arrays_has_the_names_that_savez_gives(protocol: int, tmp_path
 def test_a_pickle_is_known_by_its_first_bytes(protocol: int, tmp_path: Path) -> None:
     (tmp_path / "weights.unknown").write_bytes(pickle.dumps({"args": argparse.Namespace(a=1), "w": ONE}, protocol))
     raw = read_file(tmp_path / "weights.unknown")
-    assert list(raw.tensors) == ["w"]
+    assert list(load_tensors(raw)) == ["w"]
     assert raw.not_built == ("argparse.Namespace",)
 
 
@@ -121,7 +122,7 @@ def test_sparse_and_quantised_weights_are_refused_with_a_way_out_that_works(tmp_
         ):
             read_file(tmp_path / "c3d.pth")
         torch.save({key: plain(value) for key, value in state.items()}, tmp_path / "plain.pth")
-        assert torch.equal(read_file(tmp_path / "plain.pth").tensors["conv1.weight"], dense["conv1.weight"])
+        assert torch.equal(load_tensors(tmp_path / "plain.pth")["conv1.weight"], dense["conv1.weight"])
 
 
 def test_a_big_endian_archive(tmp_path: Path) -> None:
@@ -135,13 +136,13 @@ def test_a_big_endian_archive(tmp_path: Path) -> None:
             if name.endswith("data/0"):
                 content = np.frombuffer(content, "<f4").astype(">f4").tobytes()
             big.writestr(name, b"big" if name.endswith("byteorder") else content)
-    assert read_file(tmp_path / "big.pth").tensors["w"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert load_tensors(tmp_path / "big.pth")["w"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_tensors_of_a_zip_archive_are_views_of_the_file(tmp_path: Path) -> None:
     torch.save({"w": torch.arange(100_000.0)}, tmp_path / "c3d.pth")
     raw = read_file(tmp_path / "c3d.pth")
-    address = raw.tensors["w"].data_ptr()
+    address = load_tensors(raw)["w"].data_ptr()
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("no /proc")
