@@ -11,6 +11,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import find_engine, open_float64
 from exporter.errors import CheckFailedError
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
+from exporter.fault_injection.low_precision import LowPrecision, write_low
 from exporter.fault_injection.results import Located
 from exporter.fault_injection.split import split_model
 from exporter.parity.evaluate import evaluate, stop_at_failure
@@ -19,6 +20,7 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.localize import localize
 from exporter.parity.sources import ReferencePrecision
+from exporter.parity.structure import check_structure
 from exporter.results import LayerError, ParityReport
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress
@@ -36,6 +38,7 @@ class Harness:
         golden: the outputs of its network; every row is computed.
         original: its outputs without a fault, which passed.
         batches: what each faulty copy is run on.
+        low: what the artifact computes in, where that is less than its graph, in float32, shows.
     """
 
     graph: OriginalGraph
@@ -43,11 +46,12 @@ class Harness:
     golden: GoldenOutputs
     original: RunResult
     batches: tuple[InputBatch, ...]
+    low: LowPrecision | None = None
 
     @cached_property
     def report(self) -> ParityReport:
         """The report on the artifact without a fault."""
-        return evaluate(self.original, self.golden, OPTIONS)
+        return self._evaluate(self.original)
 
     def run(self, faulty: FaultyGraph) -> tuple[RunResult, ParityReport]:
         """Run a faulty copy on the batches, up to the first that fails.
@@ -89,13 +93,25 @@ class Harness:
         self, faulty: FaultyGraph, precision: ReferencePrecision, batches: Sequence[InputBatch]
     ) -> tuple[RunResult, ParityReport]:
         path = faulty.write()
+        if self.low is not None and precision == "float32":
+            path = write_low(path, self.low, path.with_name("low.onnx"))
         opener = find_engine("onnx").open if precision == "float32" else partial(open_float64, "onnx")
         spec = replace(self.spec, path=path, open=partial(opener, path))
         stop = stop_at_failure(self.golden, OPTIONS, spec) if precision == "float32" else None
         result = run_model(spec, self.golden.inputs, stop_when=stop, batches=batches)
         if precision == "float64":  # compared with the tolerance of the artifact
-            result = replace(result, precision=self.original.precision, rounding=self.original.rounding)
-        return result, evaluate(result, self.golden, OPTIONS)
+            held = self.original.precision if self.low is None else "float32"
+            result = replace(result, precision=held, rounding=self.original.rounding)
+            return result, evaluate(result, self.golden, OPTIONS)
+        return result, self._evaluate(result)
+
+    def _evaluate(self, result: RunResult) -> ParityReport:
+        """Compare as `verify parity` does: a file in fewer bits also without its rounding."""
+        report = evaluate(result, self.golden, OPTIONS)
+        if self.low is None or not report.passed:
+            return report
+        structure = check_structure("onnx", result, self.golden, OPTIONS, no_progress)
+        return replace(report, structure=structure, passed=structure is None or structure.passed is not False)
 
     @cached_property
     def _layers(self) -> dict[str, str]:
@@ -108,16 +124,22 @@ class Harness:
 
 
 def set_up(
-    artifact: LoadedArtifact, golden: GoldenOutputs, spec: RunSpec, folder: Path, progress: Progress = no_progress
+    artifact: LoadedArtifact,
+    golden: GoldenOutputs,
+    spec: RunSpec,
+    folder: Path,
+    progress: Progress = no_progress,
+    low: tuple[LowPrecision, Path] | None = None,
 ) -> Harness:
     """Run an artifact without a fault, and copy its graph and weights into `folder`.
 
     Args:
-        artifact: an ONNX file in float32.
+        artifact: an ONNX file in float32, or one that `write_low` made.
         golden: the outputs of its network, or its own in float64.
         spec: how `verify parity` runs it.
         folder: an empty folder, with room for the weights and once more for the largest of them.
         progress: called at each step.
+        low: of an artifact that `write_low` made, what it computes in, and what it was made from.
 
     Raises:
         ArtifactError: the file cannot be read.
@@ -126,8 +148,9 @@ def set_up(
     original = run_model(spec, golden.inputs, progress)
     golden.compute(range(len(golden.inputs.names)))
     progress(f"splitting {artifact.path.name}")
-    graph = split_model(artifact.path, folder)
-    harness = Harness(graph, spec, golden, original, select_batches(golden.inputs, graph.input_shape[0]))
+    graph = split_model(artifact.path if low is None else low[1], folder)
+    batches = select_batches(golden.inputs, graph.input_shape[0])
+    harness = Harness(graph, spec, golden, original, batches, low and low[0])
     if not harness.report.passed:
         raise CheckFailedError(
             f"{artifact.path}: does not pass parity without a fault, so the self-test would prove nothing; run verify "

@@ -18,6 +18,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.fault_injection.faults import FaultType
 from exporter.fault_injection.harness import OPTIONS, set_up
+from exporter.fault_injection.low_precision import HIDDEN_BY_ROUNDING, LowPrecision, write_low
 from exporter.fault_injection.results import SampleResult, SelfTestOptions
 from exporter.fault_injection.runner import list_faults, run_faults
 from exporter.onnx_io.signature import read_signature
@@ -32,6 +33,8 @@ from models.progress import Progress, no_progress
 SIZE, CHANNELS, WIDTH, CLASSES = 12, 3, 8, 5
 OPSET, IR_VERSION = 17, 8
 INPUT_TYPES = ("random", "uniform", "saturated", "zeros")
+LOW_INPUT_TYPES = ("random", "uniform")
+"""Those that are in the range of a quantised input."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Sample:
         outputs: {output: its element type}.
         repeatable: whether it returns the same twice; else the check must refuse it.
         stored: the weights that the artifact stores in float16, and its reference does not.
+        low: what the artifact computes in, where its reference computes in float32.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Sample:
     outputs: Mapping[str, int]
     repeatable: bool = True
     stored: tuple[str, ...] = ()
+    low: LowPrecision | None = None
 
     def build(self, seed: int) -> onnx.ModelProto:
         """Return the network: two convolutions with biases, and the heads; weights are random."""
@@ -130,6 +135,8 @@ SAMPLES = (
         {"scores": TensorProto.FLOAT},
         stored=("conv1.weight",),
     ),
+    Sample("float16", (_node("Identity", "s", "scores"),), {"scores": TensorProto.FLOAT}, low="float16"),
+    Sample("int8", (_node("Identity", "s", "scores"),), {"scores": TensorProto.FLOAT}, low="int8"),
     Sample(
         "random numbers",
         (_node("RandomNormalLike", "s", "noise"), _node("Add", "s noise", "y")),
@@ -174,17 +181,23 @@ def _run_sample(
     model = sample.build(options.seed)
     onnx.save(model, reference)
     onnx.save(sample.store(model), path)
+    if sample.low is not None:
+        write_low(reference, sample.low, path)
     artifact = LoadedArtifact(path, "onnx", None, ())
     signature = read_signature(path)
     plan = next(make_plans(signature, InputOptions(), batched=True))
-    inputs = draw_inputs(plan, ParityOptions(seed=options.seed, input_types=INPUT_TYPES))
+    types = INPUT_TYPES if sample.low is None else LOW_INPUT_TYPES
+    inputs = draw_inputs(plan, ParityOptions(seed=options.seed, input_types=types))
     golden = GoldenOutputs(FileSource(reference, "onnx"), inputs)
     try:
-        harness = set_up(artifact, golden, make_file_run_spec(artifact, OPTIONS, signature), folder, progress)
+        spec = make_file_run_spec(artifact, OPTIONS, signature)
+        harness = set_up(artifact, golden, spec, folder, progress, sample.low and (sample.low, reference))
     except ArtifactError as error:
         return SampleResult(sample.name, sample.repeatable, False, str(error))
     except CheckFailedError:
         return SampleResult(sample.name, sample.repeatable, False, None)
-    faults = list_faults(harness.graph, fault_types, quick=options.quick)
+    hidden = HIDDEN_BY_ROUNDING if sample.low is not None else frozenset[str]()
+    kept = [fault_type for fault_type in fault_types if fault_type.name not in hidden]
+    faults = list_faults(harness.graph, kept, quick=options.quick or sample.low is not None)  # they take longer
     found = run_faults(harness, faults, SelfTestOptions(seed=options.seed), progress)
     return SampleResult(sample.name, sample.repeatable, True, None, found)

@@ -35,7 +35,7 @@ from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
 from exporter.parity.feeds import as_batch, as_items, cast, cast_feeds, rename_outputs
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.input_set import InputBatch
+from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
 from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
 from exporter.parity.original_weights import WeightMatch, match_weight, read_originals
@@ -90,12 +90,15 @@ def _choose_rows(result: RunResult, golden: GoldenOutputs) -> tuple[int, ...]:
     usable = [
         row
         for row in rows
-        if inputs.names[row] not in (*EDGE_CASES, *CONSTANT)
-        and any(_is_compared(golden, name, row) for name in result.mapping.outputs.values())
+        if _is_regular(inputs, row) and any(_is_compared(golden, name, row) for name in result.mapping.outputs.values())
     ]
     real = [row for row in usable if row in (*inputs.held_out, *inputs.given, *inputs.frames)]
     others = [row for row in usable if row not in real]
     return (*real[:1], *others[:1])
+
+
+def _is_regular(inputs: InputSet, row: int) -> bool:
+    return inputs.names[row] not in (*EDGE_CASES, *CONSTANT)
 
 
 def _is_compared(golden: GoldenOutputs, output: str, row: int) -> bool:
@@ -173,15 +176,24 @@ class _Check:
                 if best is not None and best[2] <= 1:
                     continue
                 self.progress(f"{self.path.name} without rounding: {self.golden.inputs.names[row]}")
-                outputs = self._run_row(runtime, row)
+                outputs = self._run_row(runtime, row, self._find_partner(row))
                 used = self._budget_used(row, outputs, tolerance, limits, {})
                 if best is None or used < best[2]:
                     self._best[row] = limits, outputs, used
 
-    def _run_row(self, runtime: Runtime, row: int) -> Outputs:
+    def _find_partner(self, row: int) -> tuple[int, ...]:
+        """Return the row that the last row runs beside, so that a mixture of items shows; () for the others."""
+        inputs = self.golden.inputs
+        if row != self.rows[-1] or not inputs.batched:
+            return ()
+        ran = {other for batch, _ in self.result.batches for other in batch.rows if _is_regular(inputs, other)}
+        others = [other for other in inputs.same_shape_rows(row) if other != row and other in ran]
+        return tuple(sorted(others, key=lambda other: other not in self.rows)[:1])
+
+    def _run_row(self, runtime: Runtime, row: int, beside: tuple[int, ...] = ()) -> Outputs:
         """Return the outputs of one row that are compared, as the reference has them."""
         mapping, inputs = self.result.mapping, self.golden.inputs
-        rows = inputs.fill(row, runtime.signature.batch)
+        rows = (row, *beside) if runtime.signature.batch is None else inputs.fill(row, runtime.signature.batch)
         source, given = self.golden.source, inputs.select(rows)
         if isinstance(source, FileSource) and source.format == "onnx":
             given = cast_feeds(read_signature(source.path).inputs, given)  # a reference in float16 rounds its inputs

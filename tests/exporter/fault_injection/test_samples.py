@@ -10,7 +10,7 @@ from exporter.fault_injection.faults.decisions import DECISIONS
 from exporter.fault_injection.results import SampleResult, SelfTestOptions
 from exporter.fault_injection.samples import SAMPLES, run_samples
 
-OTHERS = ("weights scaled by 1 %", "weights scaled by 0.1 %", "bias dropped", "items shifted by one", "softmax added")
+OTHERS = ("weights scaled by 1 %", "weights scaled by 0.1 %", "bias dropped", "items mixed by 0.1 %", "softmax added")
 BY_NAME = {sample.name: sample for sample in SAMPLES}
 
 
@@ -46,6 +46,14 @@ def test_faults_beside_a_weight_that_is_stored_in_float16_are_detected(results: 
     assert result.passed
     assert result.accepted
     assert {"weights scaled by 0.1 %", "bias dropped"} <= {fault.kind for fault in result.of("detected")}
+
+
+@pytest.mark.parametrize("name", ["float16", "int8"])
+def test_faults_as_small_as_the_rounding_of_few_bits_are_detected(name: str, results: dict[str, SampleResult]) -> None:
+    result = results[name]
+    assert result.passed
+    assert result.accepted
+    assert {*OTHERS} <= {fault.kind for fault in result.of("detected")}
 
 
 @pytest.mark.parametrize("name", ["random numbers", "dropout in training mode"])
