@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 from exporter.errors import UnavailableError, VideoError
 from exporter.isolation.worker import native_call
@@ -195,11 +196,13 @@ class FileFrames:
             except (FFmpegError, OSError) as error:
                 self._refuse(f"cannot open the camera {device}", error)
         stream = self._stack.enter_context(_open_file(self._source))
+        # no name: by a suffix such as .gif FFmpeg would search the whole of any file for what begins such a video
+        unnamed = cast(BinaryIO, SimpleNamespace(read=stream.read, seek=stream.seek, tell=stream.tell))
         options = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "none"}
         try:
             return self._stack.enter_context(
                 av.open(
-                    stream,
+                    unnamed,
                     "r",
                     buffer_size=BUFFER_BYTES,
                     metadata_errors="replace",

@@ -1,8 +1,10 @@
 """What is no video, and what a video may not do."""
 
 import gc
+import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -50,6 +52,44 @@ def opening(path: Path, name: str = "a") -> str:
 def test_files_that_are_no_videos(content: bytes, line: str, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"a.{suffix}").write_bytes(content)
     assert opening(tmp_path / f"a.{suffix}") == line
+
+
+@pytest.mark.parametrize("suffix", ["gif", "h264", "m4v"])
+def test_a_suffix_does_not_have_ffmpeg_search_the_whole_of_a_file(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a format whose beginning FFmpeg searches for."""
+    path = tmp_path / f"a.{suffix}"
+    path.touch()
+    os.truncate(path, 1 << 25)
+    read: list[int] = []
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(-1 if size is None else size)
+            read.append(len(found))
+            return found
+
+    monkeypatch.setattr(container, "open_input", lambda *_: Counting(path))  # pyright: ignore
+    assert opening(path).startswith("a: not a video")
+    assert sum(read) < 1 << 22
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pix_fmt"),
+    [
+        ("gif", "gif", "rgb8"),
+        ("h264", "libx264", "yuv420p"),
+        ("m4v", "mpeg4", "yuv420p"),
+        ("mjpeg", "mjpeg", "yuvj420p"),
+        ("mpg", "mpeg1video", "yuv420p"),
+    ],
+)
+def test_a_video_is_recognised_by_its_content(suffix: str, codec: str, pix_fmt: str, tmp_path: Path) -> None:
+    written = write_video(tmp_path / f"a.{suffix}", moving(8), codec, pix_fmt)
+    for path in (written, Path(shutil.copy(written, tmp_path / "a.dat"))):
+        with open_video(path) as video:
+            assert len(list(video.clips(Sampling(2)))) == 4
 
 
 def test_sound_alone(tmp_path: Path) -> None:
