@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
 from exporter.cli.error_handling import write_last
@@ -130,19 +131,22 @@ def bench_command(
     check_given(context, everything=everything)
     if not artifacts and not everything:
         raise click.UsageError("name an artifact to measure, or give --all")
+
+    from exporter.workflows.bench_checks import check_comparison, check_request
+
+    request = take_request(artifacts, options) if everything else _take_request(artifacts, options)
+    if isinstance(request, DeploymentRequest):
+        check_comparison(request)
+    else:
+        check_request(request)
     check_given_files(context.params)
-    refuse_unreadable(*(artifacts if len(artifacts) == 1 else ()), options["engine_model"])
-    run = _run_all if everything else _run
-    context.exit(run(artifacts, html, as_json=as_json, **options))
+    refuse_unreadable(*(artifacts if len(artifacts) == 1 else ()), context.params["engine_model"])
+    if isinstance(request, DeploymentRequest):
+        context.exit(_run_all(request, html, as_json=as_json))
+    context.exit(_run(request, html, as_json=as_json))
 
 
-def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> int:
-    from exporter.reports.bench import print_bench
-    from exporter.reports.bench_page import bench_page
-    from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.json_report import bench_to_dict
-    from exporter.workflows.bench import benchmark
-
+def _take_request(artifacts: tuple[Path, ...], options: dict[str, Any]) -> BenchRequest:
     options |= {
         "artifacts": artifacts,
         "keep_going": len(artifacts) > 1,
@@ -150,20 +154,28 @@ def _run(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **opt
         "engine_python": dict(options["engine_python"]),
         "inputs": take_inputs(options),
     }
-    request = take(BenchRequest, options)
+    return take(BenchRequest, options)
+
+
+def _run(request: BenchRequest, html: Path | None, *, as_json: bool) -> int:
+    from exporter.reports.bench import print_bench
+    from exporter.reports.bench_page import bench_page
+    from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.json_report import bench_to_dict
+    from exporter.workflows.bench import benchmark
+
     with progress_on_terminal() as progress:
         report = benchmark(request, progress)
     show(report, bench_to_dict, print_bench, as_json=as_json)
     return write_last(lambda: _write_page(html, lambda: bench_page(report)), as_json=as_json) or report.exit_code
 
 
-def _run_all(artifacts: tuple[Path, ...], html: Path | None, *, as_json: bool, **options: Any) -> int:
+def _run_all(request: DeploymentRequest, html: Path | None, *, as_json: bool) -> int:
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.deployment import deployment_to_dict, print_deployment
     from exporter.reports.deployment_page import deployment_page
     from exporter.workflows.deployment_table import benchmark_all
 
-    request = take_request(artifacts, options)
     with progress_on_terminal() as progress:
         table = benchmark_all(request, progress, progress.print_finished)
     show(table, deployment_to_dict, print_deployment, as_json=as_json)

@@ -1,14 +1,12 @@
 """`benchmark()`: plan, load, run in interleaved rounds, compare."""
 
-import os
 import time
 
 from exporter.bench.plan import make_plan
 from exporter.bench.runner import BenchRun
 from exporter.bench.types import BenchReport, BenchRequest
-from exporter.engines import bench_engines
-from exporter.errors import UsageError
 from exporter.system import available_cpus, environment
+from exporter.workflows.bench_checks import check_request
 from models.progress import Progress, no_progress
 
 METHOD = (
@@ -64,38 +62,3 @@ def benchmark(request: BenchRequest, progress: Progress = no_progress) -> BenchR
         environment=environment(),
         seconds=time.monotonic() - start,
     )
-
-
-def check_request(request: BenchRequest) -> None:
-    """Refuse, before any work, options that cannot be honoured.
-
-    Raises:
-        UsageError: an option has an invalid value; the message names both.
-    """
-    if not request.artifacts:
-        raise UsageError("name an artifact to measure")
-    for option, values in (("--batch", request.batches), ("--threads", request.threads)):
-        if values is not None and (not values or min(values) < 1 or len(set(values)) < len(values)):
-            raise UsageError(f"{option} must be different numbers of at least 1 (got {','.join(map(str, values))})")
-    for option, value, least in (
-        ("--rounds", request.rounds, 1),
-        ("--warmup", request.warmup, 0),
-        ("--load-rounds", request.load_rounds, 1),
-        ("--seed", request.seed, 0),
-    ):
-        if value < least:
-            raise UsageError(f"{option} must be at least {least} (got {value})")
-    if not request.seconds > 0:
-        raise UsageError(f"--seconds must be above 0 (got {request.seconds:g})")
-    if request.device not in ("cpu", "cuda"):
-        raise UsageError(f"--device {request.device}: bench knows cpu and cuda")
-    if not request.engines and (request.engine_python or request.engine_model):
-        raise UsageError(
-            f"{'--engine-python' if request.engine_python else '--engine-model'} is an option of --engines"
-        )
-    known = [engine.name for engine in bench_engines()]
-    for name, interpreter in request.engine_python.items():
-        if name not in known:
-            raise UsageError(f"--engine-python {name}: no such engine; known are {', '.join(known)}")
-        if not (interpreter.is_file() and os.access(interpreter, os.X_OK)):
-            raise UsageError(f"--engine-python {name}={interpreter}: no such interpreter; name its bin/python")

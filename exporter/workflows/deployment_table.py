@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from exporter.artifacts.export_command import export_command
@@ -23,18 +22,15 @@ from exporter.bench.deployment.types import (
 )
 from exporter.bench.deployment.variants import list_variants
 from exporter.engines import find_engine, find_verifying_engine
-from exporter.errors import CheckFailedError, UnavailableError, UsageError
+from exporter.errors import CheckFailedError, UnavailableError
 from exporter.formats import FORMATS, load_artifact
 from exporter.load_checks import LoadChecks
-from exporter.output_targets import check_output_folder
-from exporter.requests import ExportRequest
 from exporter.system import available_cpus, environment
 from exporter.timing import timed
 from exporter.types import DEFAULT_OPSET, MIN_SNR, ComputePrecision, Device
 from exporter.workflows.bench import METHOD as BENCH_METHOD
-from exporter.workflows.bench import check_request as check_measuring
+from exporter.workflows.bench_checks import check_comparison
 from exporter.workflows.calibration import make_calibration
-from exporter.workflows.export_checks import check_opset, check_precision
 from exporter.workflows.variant_exports import (
     command_request,
     comparison_key,
@@ -78,7 +74,7 @@ def benchmark_all(
         UnavailableError: nothing can be exported for the device.
         CheckFailedError: no variant passed its check, or none could be measured.
     """
-    check_request(request)
+    check_comparison(request)
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         progress("building the network")
@@ -126,28 +122,6 @@ def _require_some(found: Sequence[object], missing: Sequence[MissingRow], done: 
     """Raise CheckFailedError where nothing was exported or measured."""
     if not found:
         raise CheckFailedError(f"no variant could be {done}; {missing[-1].name}: {missing[-1].reason}")
-
-
-def check_request(request: DeploymentRequest) -> None:
-    """Refuse, before any work, options that cannot be honoured.
-
-    Raises:
-        UsageError: an option has an invalid value; the message names both.
-        OutputError: the folder for the artifacts cannot be written to.
-    """
-    measure_request = request.measure
-    check_measuring(replace(measure_request, artifacts=(Path("artifact"),)))
-    threads = measure_request.threads
-    if threads is not None and len(threads) > 1:
-        raise UsageError(f"--all measures at one thread count (got --threads {','.join(map(str, threads))})")
-    if request.export_seconds is not None and not request.export_seconds > 0:
-        raise UsageError(f"--export-seconds must be above 0 (got {request.export_seconds:g})")
-    if len(set(request.formats)) != len(request.formats):
-        raise UsageError(f"name each format once: {', '.join(request.formats)}")
-    check_opset(request.opset)
-    check_precision(ExportRequest((), precision=replace(request.precision, compute="int8")))
-    if request.work_dir is not None:
-        check_output_folder(request.work_dir, "--work-dir")
 
 
 def _build(

@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "--format onnx --num-classes 0": (2, "--num-classes"),
     "--format onnx --batch 0": (2, "--batch"),
     "bench none.onnx": (3, "none.onnx"),
+    "bench m.onnx --batch 0": (2, "--batch"),
+    "bench m.onnx --threads 2,2": (2, "--threads"),
+    "bench --all --seconds 0": (2, "--seconds"),
+    "bench --all --format onnx --format onnx": (2, "each format once"),
     "bench --all --calibrate none.mp4": (3, "none.mp4"),
     "convert none.pth -o a.safetensors": (3, "none.pth"),
 }

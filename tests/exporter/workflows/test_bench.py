@@ -20,7 +20,8 @@ from exporter.bench.types import BenchReport, BenchRequest, Skipped
 from exporter.bench.worker_client import Worker, WorkerError
 from exporter.engines import ENGINES
 from exporter.errors import ArtifactError, CheckFailedError, LimitError, UnavailableError, UsageError
-from exporter.workflows.bench import benchmark, check_request
+from exporter.workflows.bench import benchmark
+from exporter.workflows.bench_checks import check_request
 
 
 @pytest.fixture(autouse=True)
