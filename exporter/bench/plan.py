@@ -64,47 +64,47 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
     """
     progress("reading the artifacts")
     require_single(request.artifacts, request)
-    subjects, signatures, refused = _load(request)
-    feeds = make_feeds(subjects[0].path, subjects[0].format, signatures, request.inputs, subjects[0].vouched)
-    names = _names([subject.path for subject in subjects])
-    artifacts: list[BenchTarget] = []
-    for subject, signature, name in zip(subjects, signatures, names, strict=True):
-        with refuse_one(_skip(subject.path, refused) if request.keep_going else None):
-            artifacts.append(_artifact(subject, signature, name, feeds, request.device))
+    artifacts, signatures, refused = _load(request)
+    feeds = make_feeds(artifacts[0].path, artifacts[0].format, signatures, request.inputs, artifacts[0].vouched)
+    names = _names([artifact.path for artifact in artifacts])
+    targets: list[BenchTarget] = []
+    for artifact, signature, name in zip(artifacts, signatures, names, strict=True):
+        with refuse_one(_skip(artifact.path, refused) if request.keep_going else None):
+            targets.append(_make_target(artifact, signature, name, feeds, request.device))
     notes = feeds.plan.notes
-    onnx_files = [subject.path for subject in subjects if subject.format == "onnx"]
+    onnx_files = [artifact.path for artifact in artifacts if artifact.format == "onnx"]
     if request.device == "cpu" and any(map(has_float16_layers, onnx_files)):
         notes = (*notes, FLOAT16_ON_CPU)
-    contradictions = [find_contradiction(subject.path, subject.format, subject.manifest) for subject in subjects]
+    contradictions = [find_contradiction(artifact.path, artifact.format, artifact.manifest) for artifact in artifacts]
     notes += tuple(f"{name}: {found}" for name, found in zip(names, contradictions, strict=True) if found)
-    plain = request.engine_model or next((subject.path for subject in subjects if is_plain(subject)), None)
+    plain = request.engine_model or next((artifact.path for artifact in artifacts if is_plain(artifact)), None)
     if request.engine_model is not None:
         matching_names(request.engine_model, feeds, read_signature(request.engine_model))
     if not request.engines:
-        yield BenchPlan(tuple(artifacts), feeds, plain, tuple(refused), notes)
+        yield BenchPlan(tuple(targets), feeds, plain, tuple(refused), notes)
         return
-    measured = plain is not None and any(subject.path.resolve() == plain.resolve() for subject in subjects)
+    measured = plain is not None and any(artifact.path.resolve() == plain.resolve() for artifact in artifacts)
     with staging(Path(tempfile.gettempdir())) as folder:
-        setup = EngineSetup(request, subjects[0], signatures[0], feeds, plain, folder, progress)
+        setup = EngineSetup(request, artifacts[0], signatures[0], feeds, plain, folder, progress)
         engines, missing = setup.prepare(plain_takes_part=measured)
-        yield BenchPlan((*artifacts, *engines), feeds, setup.plain, (*refused, *missing), (*notes, *setup.notes))
+        yield BenchPlan((*targets, *engines), feeds, setup.plain, (*refused, *missing), (*notes, *setup.notes))
 
 
 def _load(request: BenchRequest) -> tuple[list[LoadedArtifact], list[Signature | None], list[Skipped]]:
     """Return the artifacts with what they state, and with `keep_going` those that cannot be loaded, if others can."""
-    subjects: list[LoadedArtifact] = []
+    artifacts: list[LoadedArtifact] = []
     signatures: list[Signature | None] = []
     refused: list[Skipped] = []
     errors: list[C3DExportError] = []
     for path in request.artifacts:
         skip = _skip(path, refused, errors) if request.keep_going else None
         with refuse_one(skip):
-            subject = load_artifact(path, request)
-            signatures.append(stated_signature(subject))
-            subjects.append(subject)
-    if errors and not subjects:
+            artifact = load_artifact(path, request)
+            signatures.append(stated_signature(artifact))
+            artifacts.append(artifact)
+    if errors and not artifacts:
         raise type(errors[0])("; ".join(map(str, errors)))
-    return subjects, signatures, refused
+    return artifacts, signatures, refused
 
 
 def _skip(path: Path, skipped: list[Skipped], errors: list[C3DExportError] | None = None) -> Refuse:
@@ -118,33 +118,33 @@ def _skip(path: Path, skipped: list[Skipped], errors: list[C3DExportError] | Non
     return skip
 
 
-def is_plain(subject: LoadedArtifact) -> bool:
+def is_plain(artifact: LoadedArtifact) -> bool:
     """Return whether an artifact is the portable graph: as exported, or any graph without a manifest.
 
     Raises:
         ArtifactError: it cannot be read.
     """
-    if subject.format != "onnx":
+    if artifact.format != "onnx":
         return False
-    if subject.manifest is None:
-        return not has_pass_metadata(load_without_weights(subject.path))
-    options = subject.manifest.options
+    if artifact.manifest is None:
+        return not has_pass_metadata(load_without_weights(artifact.path))
+    options = artifact.manifest.options
     plain = {"target": "portable", PRECISION: "fp32", WEIGHT_DTYPE: "fp32"}
     return all(options.get(name, value) == value for name, value in plain.items()) and set(options) <= PLAIN_OPTIONS
 
 
-def _artifact(
-    subject: LoadedArtifact, signature: Signature | None, name: str, feeds: Feeds, device: Device
+def _make_target(
+    artifact: LoadedArtifact, signature: Signature | None, name: str, feeds: Feeds, device: Device
 ) -> BenchTarget:
-    options = replace(runtime_options(subject, device), signature=signature)
+    options = replace(runtime_options(artifact, device), signature=signature)
     optimized = options.optimize_for_inference and device == "cpu"
     return BenchTarget(
         name,
-        f"{subject.path}, through {OPTIMIZE_OPTION}," if optimized else str(subject.path),
-        find_engine(subject.format),
-        subject.path,
+        f"{artifact.path}, through {OPTIMIZE_OPTION}," if optimized else str(artifact.path),
+        find_engine(artifact.format),
+        artifact.path,
         replace(options, optimize_for_inference=optimized),
-        matching_names(subject.path, feeds, signature),
+        matching_names(artifact.path, feeds, signature),
     )
 
 

@@ -106,25 +106,25 @@ def optimize(request: OptimizeRequest, progress: Progress = no_progress) -> Opti
     from exporter.onnx_io.external_data import external_files
 
     seconds: dict[str, float] = {}
-    subject = load_onnx(request.model, request)
-    data = external_files(subject.path)
-    target = output_path(request, subject, data)
+    original = load_onnx(request.model, request)
+    data = external_files(original.path)
+    target = output_path(request, original, data)
     with timed(seconds, "open"):
-        _require_runnable(subject, progress)
-        _check_feeds(subject, request)
+        _require_runnable(original, progress)
+        _check_feeds(original, request)
     with ExitStack() as stack:
-        stack.enter_context(file_at_work(subject.path))
-        trial = _make_trial(request, subject, target, stack, seconds, progress)
+        stack.enter_context(file_at_work(original.path))
+        trial = _make_trial(request, original, target, stack, seconds, progress)
         rewritten, report = _select_rewriting(trial)
-        subject.require_unchanged()
+        original.require_unchanged()
         with timed(seconds, "publish"):
-            files = _publish_result(request, subject, target, data, rewritten, report)
+            files = _publish_result(request, original, target, data, rewritten, report)
     return _make_result(trial, rewritten, report, files, data)
 
 
 def _make_trial(
     request: OptimizeRequest,
-    subject: LoadedArtifact,
+    original: LoadedArtifact,
     target: Path,
     stack: ExitStack,
     seconds: dict[str, float],
@@ -137,7 +137,7 @@ def _make_trial(
     """
     record = None if request.decisions is None else read_decisions(request.decisions)
     times = {} if record is None else record.times
-    rewriter = Rewriter(request, subject, target, stack, seconds, progress, times)
+    rewriter = Rewriter(request, original, target, stack, seconds, progress, times)
     if record is not None and record.structure not in ("", rewriter.structure):
         raise UsageError(
             f"--decisions {request.decisions}: they are for a model of another structure than {request.model}"
@@ -163,13 +163,13 @@ def _select_rewriting(trial: Trial) -> tuple[Rewritten, ParityReport | None]:
 def _make_result(
     trial: Trial, rewritten: Rewritten, report: ParityReport | None, files: tuple[Path, ...], data: Sequence[Path]
 ) -> OptimizeResult:
-    request, subject = trial.request, trial.rewriter.subject
-    before = total_bytes((subject.path, *data))
+    request, original = trial.request, trial.rewriter.original
+    before = total_bytes((original.path, *data))
     modified = rewritten.stage is not None
     decisions = rewritten.passes.decisions or (() if trial.slower is None else trial.slower.passes.decisions)
     return OptimizeResult(
         source=request.model,
-        path=trial.rewriter.target if files else subject.path,
+        path=trial.rewriter.target if files else original.path,
         modified=modified,
         passes=rewritten.passes.changed,
         decisions=decisions,
@@ -181,35 +181,35 @@ def _make_result(
         bytes_before=before,
         bytes_after=total_bytes(files) if modified else before,
         notes=(
-            *subject.notes,
+            *original.notes,
             *trial.notes,
             *rewritten.notes,
-            *_free_size_notes(subject, decisions),
+            *_free_size_notes(original, decisions),
             *_signing_notes(request, files),
         ),
         seconds=trial.rewriter.seconds,
     )
 
 
-def _require_runnable(subject: LoadedArtifact, progress: Progress) -> None:
+def _require_runnable(original: LoadedArtifact, progress: Progress) -> None:
     from exporter.parity.runnable import require_runnable
 
     try:
-        require_runnable(subject, progress)
+        require_runnable(original, progress)
     except ArtifactError:
         from exporter.onnx_io.reader import require_whole
 
-        require_whole(subject.path)  # the reason of an engine says less
+        require_whole(original.path)  # the reason of an engine says less
         raise
 
 
-def _check_feeds(subject: LoadedArtifact, request: OptimizeRequest) -> None:
+def _check_feeds(original: LoadedArtifact, request: OptimizeRequest) -> None:
     """Refuse a wrong `--feed`, also where nothing is rewritten and so nothing is compared."""
     from exporter.parity.signatures import read_full_signature
     from exporter.parity.stated_shapes import check_feeds
 
     if request.inputs.feeds:
-        check_feeds(read_full_signature(subject, ()), request.inputs)
+        check_feeds(read_full_signature(original, ()), request.inputs)
 
 
 def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str, ...]:
@@ -221,13 +221,15 @@ def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str
     return request.sign.notes
 
 
-def _free_size_notes(subject: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:
+def _free_size_notes(original: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:
     """Return how to fix the sizes of each input, where free sizes kept a node from being rewritten."""
     from exporter.onnx_io.signature import read_signature
 
     if not any(row.remedy == FIX_SIZES for row in decisions):
         return []
-    free = [value for value in read_signature(subject.path).inputs if not all(_fixed(size) for size in value.shape[1:])]
+    free = [
+        value for value in read_signature(original.path).inputs if not all(_fixed(size) for size in value.shape[1:])
+    ]
     return [
         f"{value} leaves sizes free; --shape {value.name}={'x'.join(_example_sizes(value.shape))} fixes them, with the "
         "sizes that the model will run at"
@@ -246,7 +248,7 @@ def _fixed(size: int | str) -> bool:
 
 def _publish_result(
     request: OptimizeRequest,
-    subject: LoadedArtifact,
+    original: LoadedArtifact,
     target: Path,
     data: Sequence[Path],
     rewritten: Rewritten,
@@ -257,7 +259,7 @@ def _publish_result(
         manifest = rewritten.manifest
         if manifest is not None:
             manifest = replace(manifest, parity=None if report is None else parity_record(report))
-        return publish_model(subject, rewritten.stage, rewritten.files, target, manifest, request.sign)
-    if request.output is None or same_file(target, subject.path):
+        return publish_model(original, rewritten.stage, rewritten.files, target, manifest, request.sign)
+    if request.output is None or same_file(target, original.path):
         return ()
-    return copy_model(subject, target, data, request.sign)
+    return copy_model(original, target, data, request.sign)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Neg", "Min", "Max", "Sum", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh"}
-"""Elementwise operators that are monotone in each input; behind a decision they are followed."""
+"""Elementwise operators that are monotone in each input; they are followed where a decision comes before them."""
 REDUCTIONS = {"ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean", "MaxPool", "GlobalMaxPool"}
 COMPARISONS = {"Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 STEPS = {"Round", "Floor", "Ceil", "Sign", "And", "Or", "Xor", "Not"} | COMPARISONS
@@ -42,6 +42,7 @@ RECTIFIERS = frozenset({"Relu", "Clip", "MaxPool", "GlobalMaxPool"})
 """Operators that give many elements exactly the same value. The value before them says how near a tie is."""
 ZERO = Given("", np.zeros((), np.float64))
 MAX_DEPTH = 100
+"""Nodes in a row that are followed, at most."""
 MAX_CORNERS = 3
 """An operator with more inputs that vary is not followed."""
 
@@ -105,15 +106,15 @@ class DecisionGraph:
         Raises:
             ArtifactError: the file cannot be read.
         """
-        node = self._producers.get(value)
-        while node is not None and node.op_type in MOVES and node.op_type != "Concat":
-            node = self._producers.get(node.input[0])
+        node = self._before_moves(value)
         if node is None or node.op_type not in ("Cast", "CastLike"):
             return False
         return self._types.get(node.output[0]) == TensorProto.STRING and self._is_float(node.input[0])
 
     def trace(self, value: str, depth: int = 0) -> Node:
-        """Return the tree behind a value. It ends at float values, constants, inputs, and what cannot be followed.
+        """Return the tree of what a value is computed from.
+
+        It ends at float values, constants, inputs, and what cannot be followed.
 
         Raises:
             ArtifactError: the file cannot be read.
@@ -159,10 +160,15 @@ class DecisionGraph:
         return found
 
     def _is_rectified(self, value: str) -> bool:
+        node = self._before_moves(value)
+        return node is not None and node.op_type in RECTIFIERS
+
+    def _before_moves(self, value: str) -> onnx.NodeProto | None:
+        """Return the node that computes a value's elements, before those that only move them; None for an input."""
         node = self._producers.get(value)
         while node is not None and node.op_type in MOVES and node.op_type != "Concat":
             node = self._producers.get(node.input[0])
-        return node is not None and node.op_type in RECTIFIERS
+        return node
 
     def _extremum(self, node: onnx.NodeProto, value: str, depth: int) -> Node | None:
         attributes = get_attributes(node)

@@ -42,19 +42,19 @@ def load_onnx(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:
         IntegrityError: the manifest beside it describes another file.
         UsageError: it was made for a precision below float32.
     """
-    subject = load_artifact(path, checks)
-    if subject.format != "onnx":
+    original = load_artifact(path, checks)
+    if original.format != "onnx":
         raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network with --format onnx")
-    if subject.manifest is not None and (precision := subject.manifest.precision) != "fp32":
+    if original.manifest is not None and (precision := original.manifest.precision) != "fp32":
         raise UsageError(
             f"{path}: computes in {precision}, and the accuracy that its manifest states is this file's; optimize "
             f"rewrites float32 files. Export the network again: --precision {precision} runs the passes that suit it"
         )
-    notes = () if subject.manifest is None else subject.notes
-    return replace(subject, notes=notes)
+    notes = () if original.manifest is None else original.notes
+    return replace(original, notes=notes)
 
 
-def output_path(request: OptimizeRequest, subject: LoadedArtifact, data: Sequence[Path]) -> Path:
+def output_path(request: OptimizeRequest, original: LoadedArtifact, data: Sequence[Path]) -> Path:
     """Return the file to write, for a model with these data files.
 
     Raises:
@@ -62,29 +62,29 @@ def output_path(request: OptimizeRequest, subject: LoadedArtifact, data: Sequenc
             files would have the names that the model's have.
         OutputError: it cannot be written there, or there is no space.
     """
-    target = request.output or subject.path.with_name(f"{subject.path.stem}.optimized{SUFFIX}")
+    target = request.output or original.path.with_name(f"{original.path.stem}.optimized{SUFFIX}")
     if target.suffix != SUFFIX or target.is_dir():
         raise UsageError(f"-o {target}: must be a file whose name ends in {SUFFIX}")
     check_name(target.stem)
     check_output_folder(target.parent, "-o", (target.name, manifest_path(target).name))
-    check_space(target.parent, subject.path.stat().st_size // SMALLEST_RATIO, target.name, "-o")
-    described = subject.manifest is None and manifest_path(target).exists()
-    if described and not same_file(target, subject.path):
+    check_space(target.parent, original.path.stat().st_size // SMALLEST_RATIO, target.name, "-o")
+    described = original.manifest is None and manifest_path(target).exists()
+    if described and not same_file(target, original.path):
         raise UsageError(
             f"{target}: {manifest_path(target).name} beside it describes another artifact; choose another name with -o"
         )
-    if target.name != subject.path.name and same_file(target.parent, subject.path.parent):
+    if target.name != original.path.name and same_file(target.parent, original.path.parent):
         taken = next((path.name for path in data if is_data_name(path.name, target.name)), None)
         if taken is not None:
             raise UsageError(
-                f"{target}: {taken}, which has weights of {subject.path.name}, would be replaced as old data of "
+                f"{target}: {taken}, which has weights of {original.path.name}, would be replaced as old data of "
                 f"{target.name}; choose another name with -o"
             )
     return target
 
 
 def publish_model(
-    subject: LoadedArtifact,
+    original: LoadedArtifact,
     stage: Path,
     staged: Sequence[Path],
     target: Path,
@@ -97,7 +97,7 @@ def publish_model(
     if manifest is None:
         publish_files(stage, target.parent, entries)
         return files
-    moved = move_manifest(manifest, subject.path.parent, target.parent)
+    moved = move_manifest(manifest, original.path.parent, target.parent)
     moved = replace(moved, files=entries, tensors=record_tensors("onnx", staged[0]))
     moved = sign_manifest(moved, sign)
     publish(stage, target.parent, moved)
@@ -105,12 +105,12 @@ def publish_model(
 
 
 def copy_model(
-    subject: LoadedArtifact, target: Path, data: Sequence[Path], sign: SigningKey | None = None
+    original: LoadedArtifact, target: Path, data: Sequence[Path], sign: SigningKey | None = None
 ) -> tuple[Path, ...]:
     """Copy a model with its data and its manifest, byte for byte, under another name or to another folder."""
     # a manifest beside the file names it, and goes with it; one inside stays there
-    manifest = subject.manifest if manifest_path(subject.path).exists() else None
-    if manifest is None and same_file(target.parent, subject.path.parent):
+    manifest = original.manifest if manifest_path(original.path).exists() else None
+    if manifest is None and same_file(target.parent, original.path.parent):
         data = ()  # both models refer to the same file
     for path in data:
         there = target.with_name(path.name)
@@ -119,9 +119,9 @@ def copy_model(
     with staging(target.parent) as stage:
         with translate_os_errors(target.parent):
             staged = [stage / target.name, *(stage / path.name for path in data)]
-            for source, copy in zip((subject.path, *data), staged, strict=True):
+            for source, copy in zip((original.path, *data), staged, strict=True):
                 shutil.copyfile(source, copy)
-        return publish_model(subject, stage, staged, target, manifest, sign)
+        return publish_model(original, stage, staged, target, manifest, sign)
 
 
 def total_bytes(files: Sequence[Path]) -> int:

@@ -81,7 +81,7 @@ class Rewriter:
 
     Attributes:
         request: the model and how it is verified.
-        subject: the model.
+        original: the model.
         target: the file that the result is for.
         stack: removes the stages at its end.
         seconds: time by phase.
@@ -90,7 +90,7 @@ class Rewriter:
     """
 
     request: OptimizeRequest
-    subject: LoadedArtifact
+    original: LoadedArtifact
     target: Path
     stack: ExitStack
     seconds: dict[str, float]
@@ -100,7 +100,7 @@ class Rewriter:
     @cached_property
     def structure(self) -> str:
         """The digest of the model's structure, which its decisions are for."""
-        return structure_digest(self.subject.path)
+        return structure_digest(self.original.path)
 
     def rewrite(self, candidate: Candidate) -> Rewritten:
         """Run the passes and write the result into a stage; where onnxruntime rejects it, find the pass and undo it."""
@@ -126,7 +126,7 @@ class Rewriter:
             False, options.max_tile, options.autotune, candidate.raise_opset, structure=self.structure
         )
         return Rewritten(
-            candidate, PassesResult(read_model(self.subject.path, self.request.inputs.shapes), False, (), ()), record
+            candidate, PassesResult(read_model(self.original.path, self.request.inputs.shapes), False, (), ()), record
         )
 
     def _run_passes(self, candidate: Candidate, opens: Callable[[ir.Model], str | None] | None = None) -> Rewritten:
@@ -138,7 +138,7 @@ class Rewriter:
         options, measurements = candidate.options, Measurements(autotune_folder(), self.measured)
         with timed(self.seconds, "load"):
             self.progress(f"loading {self.request.model.name}")
-            model = read_model(self.subject.path, self.request.inputs.shapes)
+            model = read_model(self.original.path, self.request.inputs.shapes)
         with timed(self.seconds, "passes"):
             prepare = prepare_passes(self.request.inputs.shapes, raise_opset=candidate.raise_opset)
             passes = [*prepare, *build_passes(options, self.progress, measurements)]
@@ -179,9 +179,9 @@ class Rewriter:
         passes, model = rewritten.passes, rewritten.passes.model
         with timed(self.seconds, "write"), translate_os_errors(self.target.parent):
             self.progress(f"writing {self.target.name}")
-            external = bool(external_files(self.subject.path)) or weight_bytes(model) > MAX_SINGLE_FILE_BYTES
+            external = bool(external_files(self.original.path)) or weight_bytes(model) > MAX_SINGLE_FILE_BYTES
             manifest = None
-            if self.subject.manifest is not None:
+            if self.original.manifest is not None:
                 manifest = self._manifest(rewritten, external=external)
                 model.metadata_props[MANIFEST_KEY] = manifest.embedded().to_json()
             else:
@@ -194,8 +194,8 @@ class Rewriter:
         """Return the original's manifest as it is for the rewritten model."""
         from exporter.passes.base import manifest_options
 
-        assert self.subject.manifest is not None
-        old, candidate = self.subject.manifest, rewritten.candidate
+        assert self.original.manifest is not None
+        old, candidate = self.original.manifest, rewritten.candidate
         options = {**old.options, **manifest_options(candidate.options, rewritten.passes), "external_data": external}
         options[RECORD_OPTION] = rewritten.record.to_json()
         names = ("onnx", "onnx-ir", "onnxscript", *(("onnxruntime",) if candidate.options.autotune else ()))

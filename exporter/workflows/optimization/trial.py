@@ -92,7 +92,7 @@ class Trial:
         rewriter, request = self.rewriter, self.request
         artifact = replace(load_artifact(rewritten.files[0]), notes=())
         with timed(rewriter.seconds, "verify"):
-            (report,) = verify_against_file([artifact], rewriter.subject, _parity_options(request), rewriter.progress)
+            (report,) = verify_against_file([artifact], rewriter.original, _parity_options(request), rewriter.progress)
         if not report.passed:
             self._failed = rewritten
         return replace(report, artifact=str(rewriter.target))
@@ -101,7 +101,7 @@ class Trial:
         """Return whether the staged model is faster than the original here, or that cannot be measured."""
         if rewritten.stage is None:
             return True
-        speed = self._compare(self.rewriter.subject.path, rewritten)
+        speed = self._compare(self.rewriter.original.path, rewritten)
         if isinstance(speed, str):
             self.notes.append(f"the speed was not compared: {speed}")
             return True
@@ -117,7 +117,7 @@ class Trial:
             return compare_speed(
                 original,
                 rewritten.files[0],
-                lambda signature: draw_feeds(rewriter.subject, signature, _parity_options(request)),
+                lambda signature: draw_feeds(rewriter.original, signature, _parity_options(request)),
                 weight_bytes(rewritten.passes.model),
                 rewriter.progress,
                 processor_time=processor_time,

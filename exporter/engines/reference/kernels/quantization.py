@@ -10,7 +10,7 @@ from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.kernels.pooling import max_pool
 from exporter.engines.reference.node import Node, UnsupportedError
 
-LEVELS = 255
+UINT8_MAX = 255
 
 
 def dynamic_quantize_linear(_node: Node, x: Any) -> Any:
@@ -20,9 +20,9 @@ def dynamic_quantize_linear(_node: Node, x: Any) -> Any:
     NaN, which does not count for the range, becomes 0.
     """
     low, high = np.fmin.reduce(x, None, initial=0.0), np.fmax.reduce(x, None, initial=0.0)
-    scale = (high - low) / LEVELS or np.float64(1)
-    zero_point = np.clip(np.rint(-low / scale), 0, LEVELS)
-    quantised = np.clip(np.rint(x / scale) + zero_point, 0, LEVELS)
+    scale = (high - low) / UINT8_MAX or np.float64(1)
+    zero_point = np.clip(np.rint(-low / scale), 0, UINT8_MAX)
+    quantised = np.clip(np.rint(x / scale) + zero_point, 0, UINT8_MAX)
     y = np.where(np.isnan(quantised), 0, quantised).astype(np.uint8)
     return y, np.asarray(scale, x.dtype), np.asarray(0 if np.isnan(zero_point) else zero_point, np.uint8)
 
