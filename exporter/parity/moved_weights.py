@@ -143,7 +143,8 @@ def move(weight: NDArray[Any], rng: np.random.Generator, *, equally: bool = Fals
     """Return a weight with every number moved by one unit in the last place, up or down at random.
 
     Zeros of floating-point types stay, and so does what would become infinite. So does a slice of equal integers along
-    the first or last axis: a channel of zeros was not rounded, whatever its scale is.
+    the first or last axis: a channel of zeros was not rounded, whatever its scale is. In a slice of one number, that is
+    the largest of the type, from which its scale was made.
 
     Args:
         weight: float16, bfloat16, or an integer type.
@@ -160,6 +161,8 @@ def move(weight: NDArray[Any], rng: np.random.Generator, *, equally: bool = Fals
         for axis in {0, weight.ndim - 1} if weight.ndim > 1 else ():
             others = tuple({*range(weight.ndim)} - {axis})
             equal = weight.max(others, keepdims=True) == weight.min(others, keepdims=True)
+            if weight.size == weight.shape[axis]:  # slices of one number
+                equal = (weight == limits.max) | (weight <= limits.min + 1)
             moved = np.where(equal, weight, moved)
         return moved
     magnitude, largest = bits & 0x7FFF, MAX_BITS[weight.dtype.name]

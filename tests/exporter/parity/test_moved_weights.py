@@ -173,6 +173,15 @@ def test_bytes_stay_in_their_range() -> None:
     assert [{*column} for column in found.T] == [{-127}, {126}, {-1, 1}]
 
 
+@pytest.mark.parametrize("shape", [(40, 1), (1, 40)])
+def test_the_levels_of_a_layer_with_one_output_or_input_move(shape: tuple[int, int]) -> None:
+    """Each of its slices along one axis holds one number; a slice of equal numbers stays."""
+    weight = np.array([127, -127, *range(-19, 19)], np.int8).reshape(shape)
+    moved = move(weight, np.random.default_rng(0)).ravel()
+    assert np.array_equal(moved[:2], [127, -127])  # the scale is made from these
+    assert (np.abs(moved[2:] - weight.ravel()[2:]) == 1).all()
+
+
 def test_equal_numbers_move_equally_where_asked() -> None:
     weight = np.repeat(np.arange(1, 9, dtype=np.float16), 500)
     moved = move(weight, np.random.default_rng(0), equally=True).reshape(8, 500)
