@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_DIVISOR, MAX_BLOCKS = 1 << 16, 100_000
 """Limits of the search for the block of a Col2Im: a file may state any number of columns."""
+MAX_RANK = 64
+"""Axes of NumPy's arrays: there is no input for a node of more."""
 
 
 def reshape(use: InputUse) -> RoleValue:
@@ -171,7 +173,7 @@ def image_shape(use: InputUse) -> RoleValue:
 def block_shape(use: InputUse) -> RoleValue:
     """Return a size of blocks with which the columns of a Col2Im, (N, C * size of a block, blocks), fill its image."""
     columns, image = use.input_shape(), use.output_shape
-    if columns is None or image is None or not image[1] or columns[1] % image[1]:
+    if columns is None or image is None or len(image) > MAX_RANK or not image[1] or columns[1] % image[1]:
         return None
     rank, elements = len(image) - 2, columns[1] // image[1]
     strides, dilations = use.attribute("strides", [1] * rank), use.attribute("dilations", [1] * rank)

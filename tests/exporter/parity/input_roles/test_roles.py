@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.discovery import find_inputs
+from exporter.parity.input_roles.input_use import InputUse
 from exporter.parity.input_roles.roles import InputRoles, find_roles
+from exporter.parity.input_roles.sizes import block_shape
 from exporter.parity.sources import FileSource
 from exporter.types import InputOptions, ParityOptions, ValueRange
 from exporter.workflows.verify import verify_parity
@@ -224,6 +226,12 @@ def test_indices_and_divisors_are_drawn_from_all_that_are_valid(
     ends = min(int(values.min()) for values in made), max(int(values.max()) for values in made)
     assert limits[0] <= ends[0]
     assert ends[1] == limits[1]
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(3, (1, 1, 1)), (62, (1,) * 62), (63, None), (3000, None)])
+def test_an_image_of_more_axes_than_arrays_have_has_no_block(rank: int, expected: tuple[int, ...] | None) -> None:
+    shapes = {X: (1, 1, 1), "y": (1,) * (rank + 2)}
+    assert block_shape(InputUse(node("Col2Im", "x i b", "y"), 2, "int64", rank, shapes, {})) == expected
 
 
 def test_scales_of_quantised_numbers_are_positive(tmp_path: Path) -> None:
