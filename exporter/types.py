@@ -98,7 +98,7 @@ class InputOptions:
     """The inputs that the user gives, in place of drawn ones or beside them.
 
     Attributes:
-        shapes: {input: shape with the batch}, for sizes that the model leaves free.
+        shapes: {input: shape with the batch}, for dynamic sizes.
         feeds: {input: its value whenever the model runs}: a `.npy` file, or numbers to draw from.
         arrays: `.npz` files, an input for each row.
     """

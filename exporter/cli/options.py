@@ -226,7 +226,7 @@ given_input_options = combine(
         type=parse_shape,
         multiple=True,
         metavar="INPUT=SHAPE",
-        help="The shape of an input whose sizes the model leaves free, with the batch: image=1x3x224x224. Repeatable.",
+        help="The shape of an input with dynamic sizes, batch included: image=1x3x224x224. Repeatable.",
     ),
     click.option(
         "--feed",

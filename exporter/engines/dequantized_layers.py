@@ -76,8 +76,8 @@ def find_dequantized_layers(path: Path) -> tuple[str, ...]:
 def measure_slowdown(path: Path) -> float | None:
     """Return the time of a file over that of the same graph without quantisation, interleaved, on the CPU.
 
-    The batch is 1, and so is every other free size, but for frames in uint8. None for a model that is larger than one
-    message can be, has an input of another dtype than float32 and uint8, or does not run at these sizes.
+    The batch is 1, and so is every other dynamic size, but for frames in uint8. None for a model that is larger than
+    one message can be, has an input of another dtype than float32 and uint8, or does not run at these sizes.
     """
     model = load_with_weights(path)
     remove_quantization(model)

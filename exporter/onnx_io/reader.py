@@ -101,7 +101,7 @@ def _bind_inline_weights(path: Path, model: ir.Model) -> None:
 
 
 def _free_negative_sizes(model: ir.Model) -> None:
-    """Make sizes below zero unknown: some exporters write -1 for a free size, which ONNX has no number for."""
+    """Make sizes below zero unknown: some exporters write -1 for a dynamic size, which ONNX has no number for."""
     for graph in model.graphs():
         computed = [value for node in graph for value in node.outputs]
         for value in (*graph.inputs, *graph.outputs, *computed):

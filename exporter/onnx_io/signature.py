@@ -30,9 +30,9 @@ def get_signature(model: onnx.ModelProto) -> Signature:
 
 
 def free_size(size: int | str | None) -> int | str:
-    """Return a size of a shape: a positive number, or the name of a free size (`?` where it has none).
+    """Return a size of a shape: a positive number, or the name of a dynamic size (`?` where it has none).
 
-    Existing files also write a free size as -1 or 0. A 0 is named `0`, because in some files the size really is zero.
+    Existing files also write a dynamic size as -1 or 0. A 0 is named `0`, because in some files the size is zero.
     """
     if isinstance(size, int):
         return size if size > 0 else "0" if size == 0 else "?"

@@ -22,10 +22,10 @@ def may_be_batched(signature: Signature, options: InputOptions, roles: InputRole
 
 
 def _has_batch_candidate(signature: Signature) -> bool:
-    """Return whether the first axis of every input and output may be the batch: one free size, or one number.
+    """Return whether the first axis of every input and output may be the batch: one dynamic size, or one number.
 
-    Outputs of exported files name their sizes as they like, so any free size is accepted there; whether the axis is a
-    batch is confirmed by running the model.
+    Outputs of exported files name their sizes as they like, so any dynamic size is accepted there; whether the axis is
+    a batch is confirmed by running the model.
     """
     shapes = [value.shape for value in signature.inputs]
     first = {shape[0] if shape else None for shape in shapes}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FREE_SIZES = (32, 64, 224, 16, 8, 4, 3, 2, 1)
-"""Sizes to try for axes that the model leaves free."""
+"""Sizes to try for dynamic axes."""
 FIRST_SIZES = (4, 2, 1, None)
 """Sizes to try for a free first axis that is not the batch; None takes the size of the other free axes. One item alone
 hides what couples items, such as a softmax over the axis, and two hide what grows from step to step."""
@@ -98,7 +98,7 @@ def make_plans(
             yield known.complete(used, index_range, shapes)
     if not small:
         raise UsageError(
-            f"the free sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried; give them "
+            f"the dynamic sizes of the inputs make more than {MAX_ELEMENTS:,} numbers, whatever is tried; give them "
             "as --shape NAME=1x3x224x224"
         )
 
@@ -109,7 +109,7 @@ class _Known:
 
     Attributes:
         signature: the model's, with the items of sequences in their place.
-        stated: {input: shape}, with strings for free sizes; the first size is 1 where that axis is the batch.
+        stated: {input: shape}, with strings for dynamic sizes; the first size is 1 where that axis is the batch.
         first_sizes: {input: its first size, if that is a number}: the batch size that the graph was exported with.
         fixed: {input: its value in every feed}.
         values: {input: the range that the user gives}.
@@ -140,7 +140,7 @@ class _Known:
         return [value.name for value in self.drawn if value.dtype not in RANGES and not is_float(value.dtype)]
 
     def choices(self, roles: InputRoles) -> Iterator[tuple[InputRoles, ValueRange, int | None, int]]:
-        """Return (roles, range of indices, free first size, other free size) of each plan, the one to prefer first."""
+        """Return (roles, range of indices, dynamic first size, other dynamic size) of each plan, the best first."""
         first_free = any(shape and _is_first_only(shape[0], self.inner) for shape in self.stated.values())
         return product(
             (roles, NO_ROLES) if roles.uses or roles.arithmetic else (NO_ROLES,),
@@ -223,7 +223,7 @@ def _label_samples(signature: Signature) -> int:
 
 
 def _is_first_only(size: int | str, inner: set[str]) -> bool:
-    """Return whether a first size is free, and not the size of another axis too."""
+    """Return whether a first size is dynamic, and not the size of another axis too."""
     return isinstance(size, str) and (size == "?" or size not in inner)
 
 

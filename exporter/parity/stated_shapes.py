@@ -30,7 +30,7 @@ def check_feeds(signature: Signature, options: InputOptions) -> None:
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
     """Return {input: shape} with the sizes that the model, `--shape` and `--feed` state; the others are strings.
 
-    A free size that has a name is the same wherever the name occurs.
+    A dynamic size that has a name is the same wherever the name occurs.
 
     Raises:
         UsageError: an option for no input, or a shape that does not fit.

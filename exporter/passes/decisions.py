@@ -22,7 +22,7 @@ UNDONE_OPERATOR = "graph pass"
 RAISE_OPSET = "raise-opset"
 """The pass that converts a model to a newer opset."""
 FIX_SIZES = "fix the model's sizes with --shape"
-"""The remedy where a free size is in the way."""
+"""The remedy where a dynamic size is in the way."""
 DETAILS = re.compile(r": \(.*\)$|\d+(\.\d+)? ms")
 """What differs between nodes with the same reason: a shape, a time."""
 RECORD_KEY = "c3d_export.decisions"

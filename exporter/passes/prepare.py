@@ -29,7 +29,7 @@ class FixSizes(GraphPass):
     """
 
     name = "fix-sizes"
-    condition = "--shape gives sizes for axes that the model leaves free."
+    condition = "--shape gives sizes for dynamic axes."
     reason = "Winograd and others need to know how large an input is; it is no faster by itself."
     preparatory = True
 
@@ -141,7 +141,7 @@ class RaiseOpset(GraphPass):
 
 
 def _fix(value: ir.Value, named: Mapping[str, int], given: tuple[int, ...]) -> bool:
-    """Replace the free sizes of an input or output; return whether there were any.
+    """Replace the dynamic sizes of an input or output; return whether there were any.
 
     Args:
         value: the input or output.

@@ -181,7 +181,7 @@ class ModelConfig:
         return [Message((("name", f"zeros, batch of {size}"), ("batch_size", size), *inputs)) for size in sizes]
 
     def _sample_shape(self, spec: TensorSpec) -> tuple[int, ...] | None:
-        """Return the shape of a sample; None where the model leaves sizes free that nothing states."""
+        """Return the shape of a sample; None where the model has dynamic sizes that nothing states."""
         shape = frames_shape(spec, 1) if spec.shape[2:] == FRAME_AXES else spec.shape
         if has_free_batch(self.signature):
             shape = shape[1:] if self.max_batch_size else (1, *shape[1:])

@@ -184,7 +184,7 @@ def _make_result(
             *original.notes,
             *trial.notes,
             *rewritten.notes,
-            *_free_size_notes(original, decisions),
+            *_dynamic_size_notes(original, decisions),
             *_signing_notes(request, files),
         ),
         seconds=trial.rewriter.seconds,
@@ -221,8 +221,8 @@ def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str
     return request.sign.notes
 
 
-def _free_size_notes(original: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:
-    """Return how to fix the sizes of each input, where free sizes kept a node from being rewritten."""
+def _dynamic_size_notes(original: LoadedArtifact, decisions: Sequence[Decision]) -> list[str]:
+    """Return how to fix the sizes of each input, where dynamic sizes kept a node from being rewritten."""
     from exporter.onnx_io.signature import read_signature
 
     if not any(row.remedy == FIX_SIZES for row in decisions):
@@ -231,7 +231,7 @@ def _free_size_notes(original: LoadedArtifact, decisions: Sequence[Decision]) ->
         value for value in read_signature(original.path).inputs if not all(_fixed(size) for size in value.shape[1:])
     ]
     return [
-        f"{value} leaves sizes free; --shape {value.name}={'x'.join(_example_sizes(value.shape))} fixes them, with the "
+        f"{value} has dynamic sizes; --shape {value.name}={'x'.join(_example_sizes(value.shape))} fixes them, with the "
         "sizes that the model will run at"
         for value in free
     ]

@@ -82,7 +82,7 @@ class InputRoles:
 
     Attributes:
         uses: {input: the nodes and positions with a role that it feeds}, in the order of the graph.
-        shapes: {value: its shape}, as declared or inferred; a string is a free size.
+        shapes: {value: its shape}, as declared or inferred; a string is a dynamic size.
         constants: {value: array} of the small constants.
         arithmetic: the integer inputs that are only calculated with, compared and moved.
     """
@@ -101,7 +101,7 @@ class InputRoles:
 
         Args:
             inputs: those that nothing is given for.
-            shapes: {input: shape}, without free sizes.
+            shapes: {input: shape}, without dynamic sizes.
             given: {input: its value}, for those that the user gives.
         """
         sizes: dict[int | str, int] = {}
