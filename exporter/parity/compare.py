@@ -75,7 +75,7 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
     worst = max(items, key=lambda item: item.budget_used)
     if not valid:
         worst = replace(worst, max_error=math.inf, mean_error=math.inf, budget_used=math.inf)
-    classes = expected.ranked and expected.float64.ndim == 2 and valid
+    classes = expected.ranked and valid and is_ranking(expected.float64)
     budgets = np.array([item.budget for item in items])
     return replace(
         worst,
@@ -87,6 +87,11 @@ def compare(name: str, output: str, values: NDArray[Any], expected: Expected, to
         max_abs_diff=None if against is None or against.shape != values.shape else _distance(given, _flatten(against)),
         passed=valid and all(item.passed for item in items),
     )
+
+
+def is_ranking(values: NDArray[Any]) -> bool:
+    """Return whether values (N, classes) have a highest class that another could be."""
+    return values.ndim == 2 and values.shape[1] > 1
 
 
 def _compare_item(

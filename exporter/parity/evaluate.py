@@ -11,7 +11,7 @@ import numpy as np
 
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
-from exporter.parity.compare import TOP_K, Expected, compare, top_k
+from exporter.parity.compare import TOP_K, Expected, compare, is_ranking, top_k
 from exporter.parity.conditioning import STEPS, disturbed_baseline, disturbed_note
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
@@ -276,7 +276,7 @@ def _rankings(result: RunResult, golden: GoldenOutputs) -> tuple[Ranking, ...]:
     rankings: dict[tuple[int, str], Ranking] = {}
     for batch, outputs in result.batches:
         for output, values in outputs.items():
-            if output in golden.source.features or values.ndim != 2 or is_discrete(values):
+            if output in golden.source.features or not is_ranking(values) or is_discrete(values):
                 continue
             float64, float32 = golden.float64(output, batch.rows), golden.float32(output, batch.rows)
             if float64.shape != values.shape:

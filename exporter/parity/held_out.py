@@ -20,7 +20,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.parity.claims import FULL_PRECISION, is_quantised_since, stated_precision
-from exporter.parity.compare import top_k
+from exporter.parity.compare import is_ranking, top_k
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
@@ -265,7 +265,7 @@ def _equal_classes(result: RunResult, golden: GoldenOutputs, rows: frozenset[int
     equal: dict[tuple[int, str], bool] = {}
     for batch, outputs in result.batches:
         for output, values in outputs.items():
-            if output in golden.source.features or values.ndim != 2 or is_discrete(values):
+            if output in golden.source.features or not is_ranking(values) or is_discrete(values):
                 continue
             float64 = golden.float64(output, batch.rows)
             for item, row in enumerate(batch.rows):

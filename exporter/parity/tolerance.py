@@ -42,7 +42,7 @@ error disappears among hundreds. Of a number above the signal's root mean square
 
 ROUNDING_FACTOR = 6.0
 """The largest error that stored weights may make, as a multiple of the root mean square of what rounding them makes,
-where that is largest: up to 4.9 was measured (docs/reference/parity.md)."""
+where that is largest: up to 3.62 was measured (docs/reference/parity.md)."""
 
 
 class Tolerance(ABC):
