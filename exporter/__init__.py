@@ -15,8 +15,13 @@
 `__init__.pyi` lists the public names. They are imported on first use, so that importing the package takes no time.
 """
 
+import os
+
 import lazy_loader
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""onnxruntime's wheels send usage data from 1.32 on, and leave a file `.ses` in the folder for temporary files."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -183,13 +183,17 @@ def glob(pattern: Location) -> list[str]:
     return glob_urls(str(pattern))
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or a user's part of it, that is full."""
+
+
 @contextlib.contextmanager
 def translate_os_errors(folder: Path) -> Generator[None]:
     """Turn the operating system's refusals to write below `folder` into `OutputError`."""
     try:
         yield
     except OSError as error:
-        what = "No space left on device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
+        what = "No space left on device" if error.errno in DISK_FULL else error.strerror or error
         raise OutputError(f"cannot write to {folder}: {what}; no partial file is left there") from error
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -196,7 +198,9 @@ def report_error(error: Exception, *, as_json: bool) -> int:
         if as_json:
             _print_json(error)
     elif isinstance(error, OSError):
-        print_error(f"the operating system reports: {error}")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None
+        where = f"; temporary files are in {tempfile.gettempdir()} ($TMPDIR)" if full else ""
+        print_error(f"the operating system reports: {error}{where}")
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
     else:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Generator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import numpy as np
 import onnx
@@ -28,6 +28,7 @@ from exporter.onnx_io.load import (
     TENSOR_RAW_DATA,
     cause_line,
 )
+from exporter.storage import translate_os_errors
 from models.protobuf_wire import field_header
 
 ALIGNMENT = 4096
@@ -96,9 +97,15 @@ def temporary_file(model: ir.Model) -> Generator[Path]:
     """Write a copy of `model` into a temporary folder, for an engine that reads files; it is removed after the block.
 
     The weights are in a file of their own, so that they may take 2 GiB and more.
+
+    Raises:
+        OutputError: the folder for temporary files is full, or cannot be written to.
     """
-    with TemporaryDirectory(prefix="c3d-export-") as folder:
-        yield write_onnx(model, Path(folder), "model.onnx", external_data=True)[0]
+    with contextlib.ExitStack() as stack:
+        with translate_os_errors(Path(gettempdir())):
+            folder = stack.enter_context(TemporaryDirectory(prefix="c3d-export-"))
+            path = write_onnx(model, Path(folder), "model.onnx", external_data=True)[0]
+        yield path
 
 
 def _write_message(proto: onnx.ModelProto, path: Path) -> None:

@@ -21,7 +21,7 @@ from exporter.calibration_clips import CalibrationClips
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import load_artifact
 from exporter.requests import ExportRequest
-from exporter.storage import translate_os_errors
+from exporter.storage import DISK_FULL, translate_os_errors
 from exporter.system import environment, library_version
 from exporter.types import DEFAULT_OPSET, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
@@ -226,7 +226,9 @@ def _export(variant: Variant, request: ExportRequest, progress: Progress) -> Exp
         return MissingRow(str(variant), reason, "failed")
     except C3DExportError as error:
         return MissingRow(str(variant), str(error), "failed")
-    except Exception as error:  # noqa: BLE001 - one format's defect must not cost the others' results
+    except Exception as error:  # one format's defect must not cost the others' results
+        if isinstance(error, OSError) and error.errno in DISK_FULL:  # the others would meet it too
+            raise
         return MissingRow(str(variant), f"a bug in c3d-export: {type(error).__name__}: {error}", "failed")
     (artifact,) = result.artifacts
     _record(folder, {"artifact": artifact.path.name, "notes": result.notes})

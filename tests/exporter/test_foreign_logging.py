@@ -70,3 +70,18 @@ def test_openvino_sends_no_usage_data(tmp_path: Path, monkeypatch: pytest.Monkey
     code = "from exporter.foreign_logging import import_openvino; import_openvino(); "
     code += "from openvino_telemetry import Telemetry; print(Telemetry().consent)"
     assert python(code, cwd=tmp_path).stdout == "False\n"
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_onnxruntime_sends_no_usage_data_and_leaves_no_file(
+    given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user's environment says otherwise: its wheels write `.ses` as soon as they are imported."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", given)
+    modules = "os, exporter" if given else "os, exporter.engines.dequantized_layers"
+    done = python(f"import {modules}; print(os.environ['ORT_DISABLE_TELEMETRY'])", cwd=tmp_path)
+    assert done.stdout.split() == [given or "1"]
+    assert list(tmp_path.iterdir()) == []

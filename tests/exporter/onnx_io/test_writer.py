@@ -1,5 +1,7 @@
 """Files as the writer leaves them."""
 
+import errno
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from helpers.graphs import graph, make_model, node, normal
 from onnx import TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
-from exporter.errors import C3DExportError, UsageError
+from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.onnx_io import writer
 from exporter.onnx_io.reader import read_model
 from exporter.onnx_io.writer import temporary_file, write_onnx
@@ -58,6 +60,20 @@ def test_weights_that_one_message_cannot_hold_are_refused(tmp_path: Path, monkey
     with pytest.raises(UsageError, match="--external-data"):
         write_onnx(ir.from_proto(made), tmp_path, "m.onnx", external_data=False)
     assert write_onnx(ir.from_proto(made), tmp_path, "m.onnx", external_data=True)[0].is_file()
+
+
+def test_a_full_disk_for_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = read_model(small_models.network(tmp_path / "small.onnx"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    def write_bytes(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(OutputError, match=f"{tmp_path / 'temporary'}: No space left on device"), temporary_file(model):
+        pass
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_temporary_file_is_the_model_for_the_block(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Exporting all variants: what fails is reported, and what was done is found again."""
 
+import errno
 import os
 import re
 import shutil
@@ -179,9 +180,11 @@ def test_the_accuracy_that_a_precision_misses_is_stated(
     assert run(tmp_path, small)[1][0].reason == f"not as accurate as it must be: {missed}"
 
 
-def test_a_full_disk_ends_it(small: BuiltModel, fake: Exporter, tmp_path: Path) -> None:
-    fake.faults[PORTABLE.slug] = OutputError("No space left on device")
-    with pytest.raises(OutputError, match="No space"):
+@pytest.mark.parametrize("error", [OutputError("No space left on device"), OSError(errno.ENOSPC, "No space left")])
+def test_a_full_disk_ends_it(error: Exception, small: BuiltModel, fake: Exporter, tmp_path: Path) -> None:
+    """The disk of the artifacts, or that of temporary files."""
+    fake.faults[PORTABLE.slug] = error
+    with pytest.raises(type(error), match="No space"):
         run(tmp_path, small)
 
 
