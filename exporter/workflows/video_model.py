@@ -171,7 +171,6 @@ class _CachedExport:
 
 def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progress) -> tuple[Path, tuple[str, ...]]:
     """Export a checkpoint into the cache folder, unless it is there."""
-    from models.builder import build as build_network
     from models.checkpoints.reading import read_raw
 
     target_format = _format_for(options)
@@ -192,7 +191,8 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
         )
         return found, _still_open(notes, options)
 
-    from exporter.workflows.export import export
+    from exporter.workflows.export import export  # torch, for a file that can be read
+    from models.builder import build as build_network
 
     progress("building the network")
     model = build_network(build, progress)
