@@ -208,6 +208,7 @@ def test_a_fault_that_passes_by_its_ratio(theirs: Path, tmp_path: Path) -> None:
     report = compare(network(tmp_path / "m.onnx", int8, FAULTS["bias of the classes"]), theirs)
     assert all(row.passed for row in report.comparisons)
     assert not report.passed
+    assert any("--min-snr" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("form", [*FORMS])
