@@ -142,7 +142,10 @@ def _write_format(
 
     def write(candidate: Candidate, rejected: tuple[Candidate, ...]) -> WriteResult:
         with timed(seconds, "write"), translate_os_errors(request.output_dir):
-            return candidate.write(stage, tuple(failed.name for failed in rejected))
+            written = candidate.write(stage, tuple(failed.name for failed in rejected))
+            # hashed once: what is verified is what the manifest lists
+            files = tuple(file_entry(path) for path in written.files)
+            return replace(written, manifest=replace(written.manifest, files=files))
 
     def verify(written: WriteResult) -> ParityReport:
         assert golden is not None
@@ -162,7 +165,6 @@ def _publish(
 ) -> Artifact:
     manifest = replace(
         written.manifest,
-        files=tuple(file_entry(path) for path in written.files),
         tensors=record_tensors(written.manifest.format, written.files[0]),
         parity=None if report is None else parity_record(report),
         checkpoint=relative_checkpoint(request, model),

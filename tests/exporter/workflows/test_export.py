@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from helpers.built import c3d
 
+from exporter.artifacts import files
+from exporter.artifacts.files import read_manifest
 from exporter.errors import UsageError
+from exporter.file_state import FileState, hashed_file_state
 from exporter.requests import ExportRequest
 from exporter.types import FormatName, OptimizeOptions, ParityOptions
 from exporter.workflows.candidates import ParityFailedError
@@ -45,3 +48,22 @@ def test_options_of_another_format_or_target_are_rejected(
 ) -> None:
     with pytest.raises(UsageError, match=f"^{option}"):
         export(ExportRequest(formats, optimize=optimize))
+
+
+def test_a_file_is_hashed_once_and_the_report_has_the_hash_of_the_manifest(
+    tmp_path: Path, narrow: BuiltModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The full network's is 314 MB, and was hashed for the report and again for the manifest."""
+    hashed: list[str] = []
+
+    def count(path: Path) -> FileState:
+        hashed.append(path.name)
+        return hashed_file_state(path)
+
+    monkeypatch.setattr(files, "hashed_file_state", count)
+    random = ParityOptions(input_types=("random",))
+    result = export(ExportRequest(("onnx",), model=narrow, output_dir=tmp_path, parity=random, external_data=True))
+    listed = {entry.path: entry.sha256 for entry in read_manifest(tmp_path / "c3d.onnx.json").files}
+    assert len(listed) == 2
+    assert sorted(hashed) == sorted(listed)
+    assert result.reports[0].hashes == listed
