@@ -260,6 +260,7 @@ def test_a_checkpoint_is_pinned_too(tmp_path: Path) -> None:
         build(BuildOptions(weights=f"https://localhost/x#sha256={'1' * 64}", expect_sha256="0" * 64))
 
 
+@pytest.mark.usefixtures("exported_anew")
 def test_two_signed_exports_have_the_same_bytes(signed: ExportResult, keys: Path, tmp_path: Path) -> None:
     sign = SigningKey.read(keys / "ours.key")
     again = export(ExportRequest(("onnx",), model=NARROW, output_dir=tmp_path, verify=False, sign=sign))

@@ -115,6 +115,7 @@ def test_for_cuda_it_has_another_first_layer_and_is_as_accurate(plain: WriteResu
     assert [len(onnx.helper.get_node_attr_value(node, "kernel_shape")) for node in convolutions] == [2, 3]
 
 
+@pytest.mark.usefixtures("exported_anew")
 def test_the_same_bytes_again(plain: WriteResult, tmp_path: Path) -> None:
     assert write(tmp_path, built()).files[0].read_bytes() == plain.files[0].read_bytes()
 

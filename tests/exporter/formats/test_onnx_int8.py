@@ -171,6 +171,7 @@ def test_the_file_is_what_tensorrt_takes(written: WriteResult) -> None:
     assert len(graph.graph.node) == len({node.name for node in graph.graph.node}) == 8 + 3 * 3
 
 
+@pytest.mark.usefixtures("exported_anew")
 def test_two_exports_have_the_same_bytes(
     written: WriteResult, model: BuiltModel, clips: CalibrationClips, tmp_path: Path
 ) -> None:

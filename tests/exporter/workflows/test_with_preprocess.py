@@ -153,6 +153,7 @@ def test_verify_finds_another_profile(folder: Path) -> None:
     assert not report.passed
 
 
+@pytest.mark.usefixtures("exported_anew")
 def test_the_same_export_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     export(request(tmp_path, "onnx", "torchscript", verify=False))
     for name in ("small.onnx", "small.pt"):
