@@ -61,6 +61,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "models/checkpoints/pickles/machine.py": PICKLE_READING,
     "models/checkpoints/pickles/opcodes.py": PICKLE_READING,
     "models/checkpoints/pickles/hazards.py": (*PICKLE_READING, f"{PICKLES}/test_hostile.py"),
+    "models/checkpoints/file_tensor.py": (f"{CHECKPOINTS}/test_tensors.py", f"{PICKLES}/test_reader.py"),
     "models/checkpoints/readers/zip_archive.py": (
         f"{READERS}/test_zip_archive.py",
         f"{READERS}/test_npz.py",
