@@ -46,6 +46,10 @@ def has_bfloat16() -> bool:
     return bool(cpu_features() & BFLOAT16_INSTRUCTIONS)
 
 
+VERSION_KEY = "Runtime_version"
+"""Under which a converted model states the version of OpenVINO that made it."""
+
+
 def convert(graph: ir.Model) -> Any:
     """Return an `openvino.Model` of a graph, with names that are the same every time.
 
@@ -168,7 +172,10 @@ def add_preprocessing(converted: Any, model: BuiltModel, request: WriteRequest) 
     front = convert(graph)
     (parameter,), (result,) = converted.get_parameters(), front.get_results()
     parameter.output(0).replace(result.input_value(0))
-    return import_openvino().Model(converted.get_results(), front.get_parameters(), request.name)
+    joined = import_openvino().Model(converted.get_results(), front.get_parameters(), request.name)
+    if converted.has_rt_info(VERSION_KEY):
+        joined.set_rt_info(converted.get_rt_info(VERSION_KEY).value, VERSION_KEY)
+    return joined
 
 
 def identity_graph(spec: TensorSpec, opset: int) -> ir.Model:

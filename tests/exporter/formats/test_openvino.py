@@ -194,6 +194,7 @@ def test_preprocessing_is_computed_in_float32_whatever_the_hint(tmp_path: Path) 
         verify=False,
     )
     path = export(request).artifacts[0].path
+    assert re.match(r"OpenVINO \d", inspect(path).facts["producer"])
     frames = np.random.default_rng(2).integers(0, 256, (1, 2, 130, 180, 3), dtype=np.uint8)
     returned: list[np.ndarray] = []
     for precision in ("fp32", "bf16"):

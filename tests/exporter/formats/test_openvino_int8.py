@@ -102,6 +102,7 @@ def test_preprocessing_goes_in_front_of_the_quantised_network(written: ExportRes
     model, network = read_ir(artifact.path), read_ir(written.artifacts[0].path)
     assert model.signature.inputs[0].dtype == "uint8"
     assert model.operators["FakeQuantize"] == network.operators["FakeQuantize"]
+    assert model.rt_info[("Runtime_version",)] == network.rt_info[("Runtime_version",)]
 
 
 def test_without_nncf_a_line_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
