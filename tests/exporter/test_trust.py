@@ -24,6 +24,7 @@ from exporter.load_checks import Vouched
 from exporter.trust import RECORD, describe_unrecorded, is_recorded, open_code, record_written, require_recorded
 from exporter.types import FormatName
 from exporter.workflows.export import ExportResult
+from models.built_model import BuiltModel
 
 A, B = "a" * 64, "b" * 64
 
@@ -145,12 +146,13 @@ def test_code_of_others_runs_only_where_it_is_trusted(form: FormatName, tmp_path
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_command_refuses_code_of_others(
-    form: FormatName, tmp_path: Path, marker: Path, capfd: pytest.CaptureFixture[str]
+    form: FormatName, narrow: BuiltModel, tmp_path: Path, marker: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = WRITERS[form](tmp_path, marker)
     marker.unlink(missing_ok=True)
-    for name in ("c3d.pth", "bikes.mp4"):  # what is not there is refused first
-        (tmp_path / name).touch()
+    # What is not there, or is no checkpoint, is refused first.
+    torch.save(narrow.network.state_dict(), tmp_path / "c3d.pth")
+    (tmp_path / "bikes.mp4").touch()
     commands = (
         ("verify", "parity", path),
         ("verify", "parity", path, "--weights", "c3d.pth"),

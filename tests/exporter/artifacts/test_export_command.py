@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import exporter.workflows.export
+import models.checkpoints.reading
 from exporter.artifacts.export_command import export_command
 from exporter.cli.main import cli
 from exporter.requests import ExportRequest
@@ -84,6 +85,7 @@ def test_the_command_is_parsed_into_the_request(
     case: str, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models.checkpoints.reading, "check_ahead", lambda *_: None)  # these hold no network
     Path("my videos").mkdir()
     for name in ("a checkpoint's.pth", "my videos/a.mp4", "w.pt", "mean.npy", "b.mp4"):
         Path(name).touch()
