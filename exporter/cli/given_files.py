@@ -67,8 +67,19 @@ def _naming(option: str) -> Generator[None]:
 def _check_order(model: str, videos: Sequence[str]) -> None:
     """Refuse a video or a folder where the model belongs, and what is neither where the videos do."""
     given, first = Path(videos[0]), Path(model)
-    if (_is_video(first) or first.is_dir()) and given.suffix and not (_is_video(given) or given.is_dir()):
+    if not given.suffix or _is_video(given) or given.is_dir():
+        return
+    if _is_video(first) or (first.is_dir() and not _is_checkpoint_folder(first)):
         raise UsageError(f"{model} is no model: the model comes first, then the videos")
+
+
+def _is_checkpoint_folder(folder: Path) -> bool:
+    from models.checkpoints.tensorflow_files import find_tf_checkpoint
+
+    try:
+        return find_tf_checkpoint(folder) is not None
+    except (OSError, CheckpointError):  # a folder of TensorFlow's, too; reading it says what is wrong
+        return True
 
 
 def _is_video(path: Path) -> bool:
@@ -103,7 +114,7 @@ def _check_checkpoint(source: str | Path, values: Mapping[str, Any]) -> None:
     from models.checkpoints.reading import check_ahead
 
     options = take_build_options(dict(values))
-    check_ahead(source, options.layout, options.selection)
+    check_ahead(source, options.layout, options.selection, options.expect_sha256)
 
 
 def _check_labels(name_or_file: str) -> None:

@@ -25,6 +25,8 @@ OPERANDS = {"QLinearConv": ((3, 4, 5),), "QLinearMatMul": ((0, 1, 2), (3, 4, 5))
 BIASES = {"QLinearConv": 8, "QGemm": 6}
 """{operator: the position of its bias, whose scale is the product of those of its operands}."""
 OPERAND_SCALES = (1, 4)
+HALF_BYTES = 2
+"""Of a number in half precision, float16 or bfloat16."""
 INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
 
 
@@ -42,6 +44,7 @@ class RoundedWeight:
         block: how many levels along `axis` share a scale; 0 where the shape of `scale` says it.
         axis: see `block`.
         free_scale: whether the scale was chosen for this weight, and not, as of a bias, for others.
+        scale_error: half a unit in the last place of a scale in half precision, relative to it, in the scale's shape.
     """
 
     name: str
@@ -52,6 +55,7 @@ class RoundedWeight:
     block: int = 0
     axis: int = 0
     free_scale: bool = True
+    scale_error: NDArray[Any] | float = 0.0
 
     @property
     def is_float(self) -> bool:
@@ -79,7 +83,7 @@ class _Graph:
 
 
 def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
-    """Yield every weight and constant of a model that it holds in half precision or as quantised levels.
+    """Yield every weight and constant of a model that it holds in half precision or as levels; scales are none.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
@@ -96,7 +100,9 @@ def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
         for found in [_find_levels(name, readers.get(name, []), graph)]
         if found is not None
     }
-    halves = [name for name, tensor in tensors.items() if tensor.data_type in HALVES and name in readers]
+    scales = {name for found in levels.values() for name in found.scales}
+    in_half = [name for name, tensor in tensors.items() if tensor.data_type in HALVES and name in readers]
+    halves = [name for name in in_half if name not in scales]
     constants = {name for found in levels.values() for name in (*found.scales, found.zero_point) if name in tensors}
     numbers = dict(read_weights(model, {name: tensors[name] for name in constants}, path))
     initializers = {tensor.name for tensor in model.graph.initializer}
@@ -105,7 +111,15 @@ def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
         scale, zero_point = _spread(levels.get(name), numbers, values)
         found = levels.get(name, _Levels((), "", 0))
         yield RoundedWeight(
-            name, values, scale, zero_point, name in initializers, found.block, found.axis, values.dtype != np.int32
+            name,
+            values,
+            scale,
+            zero_point,
+            name in initializers,
+            found.block,
+            found.axis,
+            values.dtype != np.int32,
+            0.0 if scale is None else _scale_error(found, numbers, values),
         )
 
 
@@ -171,6 +185,17 @@ def _spread(
         scale = scale * _shape(numbers[name].astype(np.float64), levels, values)
     zeros = _shape(numbers[levels.zero_point], levels, values) if levels.zero_point else None
     return scale, zeros
+
+
+def _scale_error(levels: _Levels, numbers: dict[str, NDArray[Any]], values: NDArray[Any]) -> NDArray[Any] | float:
+    """Return half a unit in the last place of scales in half precision, relative to them; see `RoundedWeight`."""
+    found: NDArray[Any] | float = 0.0
+    for scale in (numbers[name] for name in levels.scales):
+        if scale.dtype.itemsize == HALF_BYTES:
+            sizes = np.abs(scale.astype(np.float64))
+            units = np.spacing(np.abs(scale)).astype(np.float64)
+            found = found + _shape(units / np.where(sizes > 0, 2 * sizes, np.inf), levels, values)
+    return found
 
 
 def _shape(numbers: NDArray[Any], levels: _Levels, values: NDArray[Any]) -> NDArray[Any]:

@@ -36,6 +36,9 @@ HALF = 0.5 + 2.0**-10
 """Half a unit, with room for a weight that was divided by its scale in float32."""
 LEVEL_ERROR = 2.0**-22
 """How far levels may be off beside that, relative to themselves: a bias in int32 has millions of them."""
+SCALE_ERRORS = 3
+"""Half units by which levels of a scale in half precision may be off: the scale was rounded to that, and where the
+weight was in it, too, so were the weight and their quotient."""
 MIN_FLOAT16 = 1e-7
 """Converters write this number in place of smaller ones."""
 DIGITS: Mapping[str, tuple[int, int]] = {"float16": (11, -24), "bfloat16": (8, -133)}
@@ -212,6 +215,9 @@ def _rounds(weight: RoundedWeight, original: Array, part: slice) -> bool:
     if not weight.is_float:
         levels = weight.values[part].astype(np.float64)
         allowed = HALF + LEVEL_ERROR * np.abs(levels)
+        if np.any(weight.scale_error):
+            error = SCALE_ERRORS * np.broadcast_to(weight.scale_error, weight.values.shape)[part]
+            allowed = allowed + error * np.abs(levels - _zeros(weight, part))
         return bool((np.abs(_levels(weight, original, part) - levels) <= allowed).all())
     values = weight.values[part].astype(np.float64)
     digits, smallest = DIGITS[weight.values.dtype.name]
@@ -223,5 +229,9 @@ def _rounds(weight: RoundedWeight, original: Array, part: slice) -> bool:
 def _levels(weight: RoundedWeight, original: Array, part: slice) -> Array:
     """Return rows of the reference's numbers in the unit of a weight's levels, in float64."""
     assert weight.scale is not None
-    levels = original[part] / np.broadcast_to(weight.scale, original.shape)[part]
-    return levels if weight.zero_point is None else levels + np.broadcast_to(weight.zero_point, original.shape)[part]
+    return original[part] / np.broadcast_to(weight.scale, original.shape)[part] + _zeros(weight, part)
+
+
+def _zeros(weight: RoundedWeight, part: slice) -> Array | int:
+    """Return the level that stands for 0, of each number of some rows."""
+    return 0 if weight.zero_point is None else np.broadcast_to(weight.zero_point, weight.values.shape)[part]

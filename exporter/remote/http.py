@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
 import socket
 from contextvars import ContextVar
@@ -118,7 +119,9 @@ def _make_connector() -> TCPConnector:
             current, transport = _CURRENT.get(), connection.transport
             if current is not None and transport is not None:
                 try:
-                    current.check_peer(str(transport.get_extra_info("peername")[0]))
+                    if (peer := transport.get_extra_info("peername")) is None:  # lost before its address was asked for
+                        raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+                    current.check_peer(str(peer[0]))
                 except OSError:
                     connection.close()
                     raise

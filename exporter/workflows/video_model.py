@@ -195,7 +195,8 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     from models.builder import build as build_network
 
     progress("building the network")
-    model = build_network(build, progress)
+    # what is kept under a hash is of the file that has it
+    model = build_network(replace(build, expect_sha256=raw.sha256), progress)
     _check_options(display_source(build.weights), model, options)
     usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
     own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None

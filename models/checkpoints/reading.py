@@ -16,7 +16,7 @@ from models.options import WeightSelection
 from models.progress import Progress, no_progress
 
 
-def check_ahead(source: str | Path, layout: str, selection: WeightSelection) -> None:
+def check_ahead(source: str | Path, layout: str, selection: WeightSelection, sha256: str | None = None) -> None:
     """Refuse a file that holds no network to load, before torch is imported; `read_raw` then takes what was read here.
 
     An address is left to the command that downloads it.
@@ -25,13 +25,16 @@ def check_ahead(source: str | Path, layout: str, selection: WeightSelection) -> 
         source: as for `read_checkpoint`.
         layout: an origin's name, or `auto`.
         selection: which of its tensors are the network's.
+        sha256: the hash that the file must have.
 
     Raises:
         CheckpointError, UsageError, UnavailableError: as `read_checkpoint`.
     """
     if not is_remote(source):
-        file = resolve(source, no_progress)
-        find_network(file, read_ahead(file.path), layout, selection)
+        file = resolve(source, no_progress, sha256)
+        raw = read_ahead(file.path)
+        _check_hash(file, raw, source)
+        find_network(file, raw, layout, selection)
 
 
 def read_raw(
@@ -51,12 +54,16 @@ def read_raw(
         if not file.cached:
             raise
         raise CheckpointError(f"{error}; it was downloaded: remove {file.path} to download it again") from error
+    _check_hash(file, raw, source)
+    return file, raw
+
+
+def _check_hash(file: ResolvedSource, raw: ReadResult, source: str | Path) -> None:
     if file.sha256 is not None and raw.sha256 != file.sha256:
         raise CheckpointError(
             f"{file.path}: has the wrong hash: SHA-256 {raw.sha256[:16]}…, not {file.sha256[:16]}…"
             + ("; remove it to download it again" if is_remote(source) else "")
         )
-    return file, raw
 
 
 def find_network(

@@ -1,5 +1,6 @@
 """A checkpoint that is damaged, or holds no network, is refused before torch is imported, and a good one is read once."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -132,6 +133,19 @@ def test_what_selects_a_network_is_taken_into_account(tmp_path: Path) -> None:
         check_given_files({"weights": path, "key": "c"})
     with pytest.raises(CheckpointError):
         check_given_files({"weights": path, "key": "a", "layout": "jfzhang95"})
+
+
+def test_another_file_than_the_expected_one_is_said_to_be_that(tmp_path: Path) -> None:
+    """Not that it holds no network: first the hash, then what is in it."""
+    path = tmp_path / "other.pth"
+    torch.save({"layer1.weight": torch.ones(3, 3)}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for expected, message in (("0" * 64, "wrong hash"), (digest, "not those of any known")):
+        with pytest.raises(CheckpointError, match=message):
+            check_given_files({"weights": path, "expect_sha256": expected})
+    torch.save(narrow_state(), path)
+    with pytest.raises(CheckpointError, match="wrong hash"):
+        check_given_files({"weights": path, "expect_sha256": digest})
 
 
 def test_an_error_is_as_without_reading_ahead(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from helpers.run import call, python
 from helpers.tf_checkpoint import write_v2
 
 from exporter.cli.given_files import check_given_files
-from exporter.errors import BadInputError, CheckpointError, VideoError
+from exporter.errors import BadInputError, CheckpointError, UsageError, VideoError
 
 REFUSED = """
 import json, sys
@@ -99,6 +99,22 @@ def test_weights_that_are_an_address_or_a_tensorflow_prefix(tmp_path: Path) -> N
         check_given_files({"weights": tmp_path / "other.ckpt"})
     with pytest.raises(CheckpointError, match="not those of"):
         check_given_files({"weights": tmp_path / "model.ckpt", "layout": "jfzhang95"})
+
+
+@pytest.mark.parametrize("videos", ["clip.3gp", "clip.ogv", "https://127.0.0.1:9/clip.ts"])
+def test_a_folder_of_tensorflow_is_a_model_whatever_the_videos_are_called(videos: str, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in (videos, "model.onnx"):
+        if "://" not in name:
+            (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    write_v2(tmp_path / "folder" / "model.ckpt", {"conv1": next(iter(narrow_state().values())).numpy()})
+    named = videos if "://" in videos else str(tmp_path / videos)
+    check_given_files({"model": tmp_path / "folder", "videos": (named,)})
+    (tmp_path / "folder" / "checkpoint").write_text('model_checkpoint_path: "gone"')
+    check_given_files({"model": tmp_path / "folder", "videos": (named,)})  # what reads it says what is wrong
+    with pytest.raises(UsageError):
+        check_given_files({"model": tmp_path / "videos", "videos": (str(tmp_path / "model.onnx"),)})
 
 
 def test_the_reason_with_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Which of the reference's weights an artifact's weight in fewer bits is a rounding of."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from helpers.graphs import normal
 from numpy.typing import NDArray
 
 from exporter.onnx_io.rounded_weights import RoundedWeight
-from exporter.parity.original_weights import Originals, match_weight, read_originals
+from exporter.parity.original_weights import SCALE_ERRORS, Originals, match_weight, read_originals
 from exporter.parity.sources import NetworkSource
 from models.built_model import BuiltModel
 from models.specs import OutputSpec, TensorSpec
@@ -54,6 +55,17 @@ def test_one_number_that_is_more_than_half_a_level_off_is_no_rounding() -> None:
         weight = quantised(exact)
         exact[-1, -1] += np.float32(off) * SCALE
         assert (find(weight, {24: [exact]}) is not None) is expected
+
+
+@pytest.mark.parametrize("units", [0.9, 1.2])
+def test_a_scale_in_half_precision_is_rounded_itself(units: float) -> None:
+    """So may have been the weight and their quotient: three times half a unit in the last place of the scale."""
+    scale = np.asarray(np.abs(MATRIX).max() / 127)
+    exact = (np.rint(MATRIX / scale) + 0.5 * np.sign(MATRIX)) * scale
+    weight = replace(quantised(np.rint(MATRIX / scale) * scale, np.float32(scale)), scale=scale, scale_error=2.0**-11)
+    changed = exact + units * SCALE_ERRORS * 2.0**-11 * exact
+    assert (find(weight, {24: [changed]}) is not None) is (units < 1)
+    assert find(replace(weight, scale_error=0.0), {24: [changed]}) is None
 
 
 def test_of_two_that_fit_none_is_the_original_unless_they_are_equal() -> None:

@@ -90,6 +90,14 @@ def stored_int8(arrays: Arrays, nodes: list[NodeProto]) -> None:
         insert(nodes, reader, 1, [node("DequantizeLinear", names, f"w{layer}.dq", axis=0)])
 
 
+def half_scales(arrays: Arrays, nodes: list[NodeProto]) -> None:
+    """As a converter to float16 leaves a file in int8: the scales were rounded after the levels were found."""
+    stored_int8(arrays, nodes)
+    for layer, reader in zip(LAYERS, ("c1", "c2", "y"), strict=True):
+        arrays[f"w{layer}.s"] = arrays[f"w{layer}.s"].astype(np.float16)
+        insert(nodes, reader, 1, [node("Cast", f"w{layer}.dq", f"w{layer}.wide", to=TensorProto.FLOAT)])
+
+
 def int8(arrays: Arrays, nodes: list[NodeProto]) -> None:
     stored_int8(arrays, nodes)
     for value, reader, scale in (("x", "c1", 0.04), ("r1", "c2", 0.03), ("f", "y", 0.03)):
@@ -117,6 +125,7 @@ FORMS: dict[str, Form] = {
     "float16": float16,
     "int8": int8,
     "stored in int8": stored_int8,
+    "scales in float16": half_scales,
 }
 FAULTS: dict[str, Fault] = {
     "bias missing": scale("b1", 0),

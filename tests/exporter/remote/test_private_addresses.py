@@ -130,6 +130,15 @@ def test_a_name_that_resolves_to_another_address_each_time(servers: Servers, mon
     assert {host for host, _ in servers.reached} == {PUBLIC}
 
 
+def test_a_connection_that_is_lost_at_once_is_an_error_of_the_network(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio then has no address of the other side (None)."""
+    monkeypatch.setattr(f"{asyncio.__name__}.selector_events._SelectorTransport.get_extra_info", lambda *_: None)
+    with pytest.raises(BadInputError):
+        storage.read_bytes(servers.url(PUBLIC))
+
+
 def test_a_request_of_the_same_task_that_was_not_redirected_decides_nothing(servers: Servers) -> None:
     """The user may name a public server and then a private one. Connections are used again."""
 

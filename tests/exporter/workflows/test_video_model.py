@@ -3,13 +3,14 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.small_video_model import PROFILE, SmallVideoModel
 
-from exporter.errors import BadInputError, UnavailableError, UsageError
+from exporter.errors import BadInputError, CheckpointError, UnavailableError, UsageError
 from exporter.inference.types import InferenceOptions
 from exporter.requests import ExportRequest
 from exporter.types import OptimizeOptions
@@ -17,6 +18,7 @@ from exporter.workflows import export as export_workflow
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.video_model import find_model, is_checkpoint, open_model
 from models.builder import build
+from models.checkpoints import reading
 from models.options import BuildOptions
 from models.progress import Progress
 
@@ -142,6 +144,22 @@ def test_another_content_another_option_or_a_damaged_file_is_exported_again(
     assert find_model(checkpoint, OPTIONS)[0] == other
     assert other.read_bytes() == content
     assert len(requests) == 4
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_exported_is_not_kept_as_the_earlier_one(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = reading.read_raw
+
+    def read_and_replace(*args: Any) -> Any:
+        found = read(*args)
+        save(checkpoint, seed=1)
+        return found
+
+    monkeypatch.setattr(reading, "read_raw", read_and_replace)
+    with pytest.raises(CheckpointError, match="wrong hash"):
+        find_model(checkpoint, OPTIONS)
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
 def test_the_format_is_the_engines(checkpoint: Path) -> None:
