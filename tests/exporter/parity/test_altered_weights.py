@@ -88,6 +88,26 @@ def test_a_channel_scaled_by_less_than_a_level() -> None:
     assert is_altered(weight, [WEIGHT])
 
 
+def test_an_output_of_a_matrix_product_scaled_by_less_than_a_level() -> None:
+    """Its outputs are the last axis."""
+    matrix = WEIGHT.reshape(24, -1).T.copy()
+    scale = np.full((1, 24), 3 * np.abs(matrix).max() / 127, np.float32)
+    changed = matrix.copy()
+    changed[:, 5] *= np.float32(1.02)
+    weight = RoundedWeight("w", np.rint(changed / scale).astype(np.int8), scale, None, True)
+    assert is_altered(weight, [matrix])
+
+
+def test_factors_of_channels_excuse_nothing_else() -> None:
+    factors = (1 + 0.3 * np.random.default_rng(3).random(24)).astype(np.float32).reshape(CHANNELS)
+    assert is_altered(quantise(prune(WEIGHT) * factors), [WEIGHT])
+    last = WEIGHT.transpose(1, 2, 3, 4, 0).copy()
+    scaled = last * factors.reshape(-1)
+    scale = np.abs(scaled).max((0, 1, 2, 3)) / np.float32(127)
+    weight = RoundedWeight("w", np.rint(scaled / scale).astype(np.int8), scale, None, True)
+    assert not is_altered(weight, [last])
+
+
 @pytest.mark.parametrize("form", [quantise, half])
 def test_channels_with_factors_of_their_own_are_undone_elsewhere(form: Any) -> None:
     factors = (1 + 0.3 * np.random.default_rng(3).random(24)).astype(np.float32)
