@@ -65,12 +65,16 @@ class RoundedWeight:
 
 @dataclass(frozen=True)
 class _Levels:
-    """How one node reads levels: the names of the scales, whose product counts, and of the zero point."""
+    """How one node reads levels: the names of the scales, whose product counts, and of the zero point.
+
+    Scales that the result of a convolution or product is multiplied by (`of_result`) have its axes, not the weight's.
+    """
 
     scales: tuple[str, ...]
     zero_point: str
     axis: int
     block: int = 0
+    of_result: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,8 @@ def _levels(node: NodeProto, name: str, graph: _Graph) -> _Levels | None:
     if node.op_type in INTEGER_PRODUCTS and name in inputs[:2]:
         zero_point = 2 + inputs.index(name)
         axis = 0 if node.op_type == "ConvInteger" else -1
-        return _Levels(_product_scale(node, graph), inputs[zero_point] if zero_point < len(inputs) else "", axis)
+        zeros = inputs[zero_point] if zero_point < len(inputs) else ""
+        return _Levels(_product_scale(node, graph), zeros, axis, of_result=True)
     if node.op_type == "Cast" and len(graph.tensors[name].dims) > 1:
         products = [each for each in graph.readers.get(node.output[0], []) if each.op_type == "Mul"]
         scales = [other for each in products for other in each.input if other != node.output[0]]
@@ -203,6 +208,8 @@ def _shape(numbers: NDArray[Any], levels: _Levels, values: NDArray[Any]) -> NDAr
         return numbers.reshape(())
     if levels.block:
         return np.take(np.repeat(numbers, levels.block, levels.axis), np.arange(values.shape[levels.axis]), levels.axis)
+    if levels.of_result and values.ndim > 0 and numbers.size == values.shape[levels.axis]:
+        numbers = numbers.reshape(-1)
     if numbers.ndim > 1 or values.ndim == 0:
         return numbers
     shape = [1] * values.ndim
