@@ -27,6 +27,10 @@ BIAS_CORRECTION = (
     "if the quantiser corrected biases on purpose, as NNCF does by default, the graph differs by that: --min-snr DB "
     "compares its accuracy alone"
 )
+CHANGED_WEIGHTS = (
+    "if the quantiser changed weights on purpose, as where it cuts off the largest or makes up for rounding (GPTQ), "
+    "--min-snr DB compares its accuracy alone"
+)
 
 
 def run_and_evaluate(
@@ -86,8 +90,10 @@ def _check_further(
         structure = check_structure(artifact.format, result, golden, options, progress)
     if structure is not None:
         passed = report.passed and structure.passed is not False
-        corrected = report.passed and not passed and not structure.altered and result.precision == "int8"
-        notes = (*report.notes, *([BIAS_CORRECTION] if corrected else []))
+        on_purpose: tuple[str, ...] = ()
+        if report.passed and not passed and result.precision == "int8":
+            on_purpose = (CHANGED_WEIGHTS if structure.altered else BIAS_CORRECTION,)
+        notes = (*report.notes, *on_purpose)
         report = replace(report, structure=structure, passed=passed, notes=notes, seconds=report.seconds | spent)
     if result.stopped:
         stopped = "--fail-fast: the inputs and batch sizes after the first failure were not run"

@@ -213,8 +213,9 @@ def test_weights_of_onnxruntimes_dynamic_quantisation(theirs: Path, tmp_path: Pa
         assert (structure.originals, structure.weights) == ((3, 3) if name == "right" else (2, 3))
 
 
-def test_a_fault_that_passes_by_its_ratio(theirs: Path, tmp_path: Path) -> None:
-    report = compare(network(tmp_path / "m.onnx", int8, FAULTS["bias of the classes"]), theirs)
+@pytest.mark.parametrize("fault", [FAULTS["bias of the classes"], scale("w2", 1.01)])
+def test_a_fault_that_passes_by_its_ratio(fault: Fault, theirs: Path, tmp_path: Path) -> None:
+    report = compare(network(tmp_path / "m.onnx", int8, fault), theirs)
     assert all(row.passed for row in report.comparisons)
     assert not report.passed
     assert any("--min-snr" in note for note in report.notes)
