@@ -202,7 +202,7 @@ def check_signature(where: Path, manifest: bytes, signed: ManifestSignature | No
         UnavailableError: the package `cryptography` is not installed.
     """
     if signed is None:
-        raise IntegrityError(f"{where} is not signed, which --verify-key requires; export with --sign KEY")
+        raise IntegrityError(f"{where} is not signed, which --verify-key requires; c3d-export sign signs it")
     signer, value = decode_signature(where, signed)
     if signer not in keys:
         accepted = " or ".join(map(str, keys))

@@ -13,6 +13,7 @@ from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.options import (
     PATH,
+    GivenPath,
     check_output_files,
     given_input_options,
     json_options,
@@ -93,7 +94,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write the tables with charts as one offline page. Needs the [report] extra.",
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.cli.options import EMPTY
 from exporter.errors import (
     BadInputError,
     C3DExportError,
@@ -34,7 +35,7 @@ def check_given_files(values: Mapping[str, Any]) -> None:
         values: {parameter of a command: its value}.
 
     Raises:
-        UsageError: no such layout; or a video stands where the model belongs.
+        UsageError: no such layout; an empty name; or a video stands where the model belongs.
         BadInputError: no such file, class names or profile; a checkpoint that is damaged or holds no network; or none
             of the videos to run a model on is there.
         OutputError: a folder cannot be written to.
@@ -46,6 +47,8 @@ def check_given_files(values: Mapping[str, Any]) -> None:
         _check_order(str(values["model"]), values["videos"])
     for name, (option, check) in _CHECKS.items():
         value = values.get(name)
+        if value == "" or (isinstance(value, tuple) and "" in value):
+            raise UsageError(f"{option or 'a video'}: {EMPTY}")
         if value and not isinstance(value, int):  # `predict --clips` is a number
             with _naming(option):
                 check(value)

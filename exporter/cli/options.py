@@ -24,7 +24,24 @@ MIN_MEMORY = 100_000_000
 """Bytes: with less, a command ends before it has read a file; `verify integrity` of a small one takes nearly that."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
-PATH = click.Path(path_type=Path)
+EMPTY = "is empty; is a variable of the shell not set?"
+
+
+class GivenPath(click.Path):
+    """A path that is not empty: `Path("")` would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            click.BadParameter: it is empty.
+        """
+        if value == "":
+            self.fail(EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = GivenPath(path_type=Path)
 """A path that the library checks itself, so that a missing file has one exit code everywhere."""
 
 
@@ -46,7 +63,13 @@ def take(kind: type[Options], options: dict[str, Any]) -> Options:
 
 
 def parse_source(value: str | Path) -> str | Path:
-    """Return a URL unchanged, which a path would not survive (`//` becomes `/`), and anything else as a path."""
+    """Return a URL unchanged, which a path would not survive (`//` becomes `/`), and anything else as a path.
+
+    Raises:
+        click.BadParameter: it is empty.
+    """
+    if value == "":
+        raise click.BadParameter(EMPTY)
     return value if isinstance(value, Path) or "://" in value else Path(value)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from exporter.isolation.streams import separate_library_output
+from exporter.types import FORMAT_NAMES
 
 Sections = Mapping[str, Sequence[str]]
 """{heading: names of options}, in the order of display."""
@@ -131,6 +132,8 @@ class SectionedGroup(_Sectioned, click.Group):
         if found := difflib.get_close_matches(word, below, 1):
             return f"Did you mean '{below[found[0]]} {found[0]}'?"
         exports = any(option.name == "formats" for option in self.params)
+        if exports and word.lower() in FORMAT_NAMES:
+            return f"To export: c3d-export --format {word.lower()}"
         if "." in word or "/" in word:
             return FILE_COMMANDS if exports else "A file follows a command: verify parity FILE, verify integrity FILE"
         return "To export: c3d-export --format onnx" if exports and difflib.get_close_matches(word, ["export"]) else ""

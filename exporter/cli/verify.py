@@ -149,7 +149,7 @@ verify.add_command(self_test_command)
 
 
 @verify.command(short_help="Check that artifacts return what the network returns.")
-@click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("artifacts", nargs=-1, type=PATH)
 @network_options("the one in the manifest")
 @preprocess_options
 @device_options

@@ -152,7 +152,10 @@ def _with_provenance(found: Inspection, path: Path, text: bytes | None, checks: 
             fault = f"{path}: its manifest was replaced while it was read"
     except IntegrityError as error:
         provenance, fault = "no valid signature by a key of --verify-key", str(error)
-    facts = found.facts | signature_facts(found.manifest, provenance, trusted=bool(checks.verify_keys), valid=not fault)
+    trusted = bool(checks.verify_keys)
+    facts = found.facts | signature_facts(
+        found.manifest, provenance, trusted=trusted, valid=not fault, beside=text is not None
+    )
     integrity = found.integrity if found.integrity not in (None, "ok") else fault or found.integrity
     return replace(found, facts=facts, integrity=integrity)
 

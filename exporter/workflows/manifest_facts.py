@@ -13,6 +13,7 @@ from models.preprocessing.profiles import NOT_KNOWN, UNKNOWN
 
 MAX_ITEMS = 4
 """Items of an option that are listed."""
+NOT_BESIDE = "only the manifest beside the file has them, and there is none"
 
 
 def manifest_facts(manifest: Manifest) -> dict[str, str]:
@@ -51,7 +52,9 @@ def _describe_structure(record: StructureRecord) -> str:
     return f"{result} the network without its rounding, {used}; {weights}"
 
 
-def signature_facts(manifest: Manifest | None, provenance: str, *, trusted: bool, valid: bool) -> dict[str, str]:
+def signature_facts(
+    manifest: Manifest | None, provenance: str, *, trusted: bool, valid: bool, beside: bool
+) -> dict[str, str]:
     """Return {name: fact} of who signed a manifest, and of the hashes of weights in it.
 
     What the manifest states of weights and parity is called unverified unless it is signed by a key that the user
@@ -62,19 +65,21 @@ def signature_facts(manifest: Manifest | None, provenance: str, *, trusted: bool
         provenance: who signed it, in words.
         trusted: the user named keys.
         valid: its signature, if it has one, holds.
+        beside: it is a file beside the model; the one inside has no hashes.
     """
     if manifest is None:
         return {"manifest": provenance}
     stated = "weights" if manifest.parity is None else "weights, parity at export"
     return {
         "manifest": provenance if trusted else f"{provenance}; unverified: {stated}",
-        "weight hashes": _describe_hashes(manifest, signed=manifest.signed is not None and valid),
+        "weight hashes": _describe_hashes(manifest, signed=manifest.signed is not None and valid, beside=beside),
     }
 
 
-def _describe_hashes(manifest: Manifest, *, signed: bool) -> str:
+def _describe_hashes(manifest: Manifest, *, signed: bool, beside: bool) -> str:
     if manifest.tensors is None:
-        reason = FORMATS[manifest.format].hides_weights or "the manifest is of a release that recorded none"
+        missing = "the manifest is of a release that recorded none" if beside else NOT_BESIDE
+        reason = FORMATS[manifest.format].hides_weights or missing
         return f"none: {reason}"
     covered = "covered by its signature" if signed else "covered by no signature"
     return f"{count(len(manifest.tensors), 'weight')} by SHA-256 in the manifest, {covered}"

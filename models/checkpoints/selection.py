@@ -144,7 +144,7 @@ def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candi
         if _asked(selection) == "--ema":
             raise UsageError(f"--ema: the file has no average of the weights; it has those {_list_paths(candidates)}")
         places = _list_paths(candidates)
-        raise UsageError(f"{_asked(selection)}: no such network in the file; it has those {places}")
+        raise UsageError(f"{_asked(selection)}: no such network in the file; networks found: {places}")
     if len(wanted) == 1:
         return wanted[0]
     usual = sorted((one for one in wanted if one.is_usual), key=lambda one: USUAL_KEYS.index(one.key))

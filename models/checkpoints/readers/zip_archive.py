@@ -103,7 +103,9 @@ def _check_directory(file: MappedFile, data: memoryview) -> int:
     tail = bytes(data[start:])
     end = tail.rfind(_END)
     if end < 0 or end + 22 > len(tail):
-        raise CheckpointError(f"{file.path}: the archive is damaged or truncated: it has no list of members")
+        raise CheckpointError(
+            f"{file.path}: the archive is damaged or truncated: no list of members; copy or download it again"
+        )
     count, size = struct.unpack_from("<HI", tail, end + 10)
     locator = tail[end - 20 : end] if end >= 20 else b""
     if locator.startswith(_LOCATOR64):

@@ -120,3 +120,27 @@ def test_a_folder_of_tensorflow_is_a_model_whatever_the_videos_are_called(videos
 def test_the_reason_with_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     done = call("c3d-export", "predict", "m.onnx", "none.mp4", "--json", cwd=tmp_path, capture=capfd)
     assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (3, "VideoError")
+
+
+EMPTY = (
+    ("c3d-export", "--format", "onnx", "-o"),
+    ("c3d-export", "--format", "onnx", "--weights"),
+    ("c3d-export", "--format", "onnx", "--labels"),
+    ("c3d-export", "--format", "onnx", "--preprocess"),
+    ("c3d-export", "inspect"),
+    ("c3d-export", "predict", "m.onnx"),
+    ("c3d-export", "bench", "m.onnx", "--html"),
+    ("verify", "parity"),
+    ("verify", "integrity"),
+)
+
+
+@pytest.mark.parametrize("words", EMPTY)
+def test_an_empty_path_is_not_the_current_folder(
+    words: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small_models.network(tmp_path / "m.onnx")
+    done = call(*words, "", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "empty" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]

@@ -92,6 +92,7 @@ def test_no_heading_lists_an_option_that_no_command_has() -> None:
     [
         (["exprot"], "--format"),
         (["export"], "--format"),
+        (["ONNX"], "--format onnx"),
         (["predikt", "a.onnx"], "'predict'"),
         (["partiy"], "'verify parity'"),
         (["parity"], "'verify parity'"),
