@@ -12,8 +12,6 @@ from exporter.cli.bench_all import bench_all_options, check_given, take_request
 from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.options import (
-    PATH,
-    GivenPath,
     check_output_files,
     given_input_options,
     json_options,
@@ -23,6 +21,7 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
+from exporter.cli.paths import PATH, GivenPath
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.unreadable import refuse_unreadable

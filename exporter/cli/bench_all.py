@@ -10,7 +10,8 @@ import click
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
 from exporter.cli.network_options import labels_option, network_options, take_build_options
-from exporter.cli.options import PATH, combine, parse_outputs, take
+from exporter.cli.options import combine, parse_outputs, take
+from exporter.cli.paths import PATH
 from exporter.cli.precision_options import accuracy_options, take_precision_options
 from exporter.cli.video_options import preprocess_options
 from exporter.types import FORMAT_NAMES, InputOptions

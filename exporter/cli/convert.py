@@ -7,7 +7,8 @@ import click
 
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
-from exporter.cli.options import PATH, json_options, limit_options, parse_source
+from exporter.cli.options import json_options, limit_options
+from exporter.cli.paths import PATH, parse_source
 from exporter.cli.provenance_options import checkpoint_hash_option
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import preprocess_options

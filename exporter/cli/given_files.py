@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.cli.options import EMPTY
+from exporter.cli.paths import EMPTY
 from exporter.errors import (
     BadInputError,
     C3DExportError,

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import json_options, limit_options, parse_source, take
+from exporter.cli.options import json_options, limit_options, take
+from exporter.cli.paths import parse_source
 from exporter.cli.provenance_options import artifact_hash_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
 from exporter.load_checks import LoadChecks

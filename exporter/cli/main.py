@@ -19,7 +19,6 @@ from exporter.cli.layouts import layouts_command
 from exporter.cli.network_options import labels_option, network_options, take_build_options
 from exporter.cli.optimize import optimize_command
 from exporter.cli.options import (
-    PATH,
     device_options,
     json_options,
     limit_options,
@@ -29,6 +28,7 @@ from exporter.cli.options import (
     seed_option,
     take,
 )
+from exporter.cli.paths import PATH
 from exporter.cli.precision_options import precision_options, take_precision_options
 from exporter.cli.predict import predict_command
 from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_option

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import Command, combine, parse_source, take
+from exporter.cli.options import Command, combine, take
+from exporter.cli.paths import parse_source
 from exporter.errors import BadInputError
 from models.class_names import CLASS_LISTS
 from models.options import BuildOptions, WeightSelection

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from exporter.cli.options import (
-    PATH,
     given_input_options,
     json_options,
     limit_options,
@@ -16,6 +15,7 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
+from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, read_signing_key, sign_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
 from exporter.requests import OptimizeRequest

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from exporter.cli.paths import PATH, parse_source
 from exporter.errors import UnavailableError
 from exporter.isolation.supervisor import can_supervise
 from exporter.isolation.worker import set_max_memory, set_timeout
@@ -23,26 +24,6 @@ MAX_SEED = 2**63
 MIN_MEMORY = 100_000_000
 """Bytes: with less, a command ends before it has read a file; `verify integrity` of a small one takes nearly that."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-
-EMPTY = "is empty; is a variable of the shell not set?"
-
-
-class GivenPath(click.Path):
-    """A path that is not empty: `Path("")` would be the current folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path.
-
-        Raises:
-            click.BadParameter: it is empty.
-        """
-        if value == "":
-            self.fail(EMPTY, param, ctx)
-        return super().convert(value, param, ctx)
-
-
-PATH = GivenPath(path_type=Path)
-"""A path that the library checks itself, so that a missing file has one exit code everywhere."""
 
 
 def combine(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -60,17 +41,6 @@ def take(kind: type[Options], options: dict[str, Any]) -> Options:
     """Build a dataclass from the options named like its fields, and remove them from `options`."""
     names = {field.name for field in fields(kind)} & options.keys()  # pyright: ignore[reportArgumentType]
     return kind(**{name: options.pop(name) for name in names})
-
-
-def parse_source(value: str | Path) -> str | Path:
-    """Return a URL unchanged, which a path would not survive (`//` becomes `/`), and anything else as a path.
-
-    Raises:
-        click.BadParameter: it is empty.
-    """
-    if value == "":
-        raise click.BadParameter(EMPTY)
-    return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
 def parse_outputs(value: str) -> tuple[str, ...]:

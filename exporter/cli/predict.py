@@ -11,7 +11,8 @@ import click
 from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import check_output_files, json_options, limit_options, parse_source
+from exporter.cli.options import check_output_files, json_options, limit_options
+from exporter.cli.paths import parse_source
 from exporter.cli.sections import SectionedCommand
 from exporter.cli.video_options import (
     clip_options,

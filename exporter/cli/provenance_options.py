@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.options import PATH, Command, combine
+from exporter.cli.options import Command, combine
+from exporter.cli.paths import PATH
 
 if TYPE_CHECKING:
     from exporter.signing import SigningKey

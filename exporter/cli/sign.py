@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import PATH, json_options, limit_options
+from exporter.cli.options import json_options, limit_options
+from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import read_signing_key, signing_key_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
 

@@ -6,7 +6,13 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import PATH, choice_option, json_options, limit_options, parse_ints
+from exporter.cli.options import (
+    choice_option,
+    json_options,
+    limit_options,
+    parse_ints,
+)
+from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import load_options
 from exporter.cli.sections import SectionedCommand
 from exporter.triton.types import (

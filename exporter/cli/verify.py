@@ -12,7 +12,6 @@ from exporter.cli.error_handling import print_line, report_refused, write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import network_options, take_build_options
 from exporter.cli.options import (
-    PATH,
     check_output_files,
     device_options,
     json_options,
@@ -22,6 +21,7 @@ from exporter.cli.options import (
     take_inputs,
 )
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
+from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand, SectionedGroup
 from exporter.cli.unreadable import refuse_unreadable

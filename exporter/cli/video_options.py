@@ -5,7 +5,13 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import labels_option
-from exporter.cli.options import PATH, choice_option, combine, device_option, take
+from exporter.cli.options import (
+    choice_option,
+    combine,
+    device_option,
+    take,
+)
+from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.engines import engine_names
 from exporter.errors import UsageError
