@@ -164,14 +164,6 @@ def test_inspect_says_whether_hashes_of_weights_are_signed(
         assert facts["weight hashes"] == f"{weights} weights by SHA-256 in the manifest, {covered}"
 
 
-def test_inspect_says_that_hashes_of_weights_are_beside_a_file_alone(
-    narrow_artifacts: ExportResult, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copy(narrow_artifacts.artifacts[0].path, tmp_path / "alone.onnx")
-    facts = json.loads(ask("inspect", "alone.onnx", "--json", cwd=tmp_path, capture=capfd).stdout)["facts"]
-    assert "manifest beside the file" in facts["weight hashes"]
-
-
 def test_a_parity_report_says_who_signed(elsewhere: Path, keys: Path, capfd: pytest.CaptureFixture[str]) -> None:
     by = f"signed by {SigningKey.read(keys / 'ours.key').public}"
     quick = ("c3d.onnx", "--inputs", "random", "--verify-key", keys / "ours.pub", "--html", "page.html")

@@ -152,3 +152,10 @@ def test_names_in_a_file_cannot_forge_what_inspect_prints(suffix: str, tmp_path:
     assert "a\\nintegrity" in printed
     assert not any(line.startswith("integrity") for line in printed.splitlines())
     assert not any(line.startswith("loads") and "no:" not in line for line in printed.splitlines())
+
+
+def test_hashes_of_weights_are_in_the_manifest_beside_the_file(narrow_artifacts: ExportResult, tmp_path: Path) -> None:
+    path = narrow_artifacts.artifacts[0].path
+    assert "by SHA-256" in inspect(path).facts["weight hashes"]
+    shutil.copy(path, tmp_path / "alone.onnx")
+    assert "manifest beside the file" in inspect(tmp_path / "alone.onnx").facts["weight hashes"]
