@@ -27,7 +27,7 @@ from pathlib import Path
 from measure import machine
 from video_throughput import PROFILE, STEP, encode, export_network
 
-from exporter.inference.predict_request import PredictRequest
+from exporter.inference.predictions import PredictRequest
 from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
 from exporter.workflows.predict import open_predict
 

@@ -30,7 +30,6 @@ from measure import machine
 from numpy.typing import NDArray
 
 from exporter.bench.statistics import paired_ratio
-from exporter.inference.clips import plan_sampling
 from exporter.inference.model import VideoModel, open_video_model
 from exporter.inference.pipeline import run_videos
 from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions
@@ -40,6 +39,7 @@ from exporter.video.reader import open_video
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source, expand_sources
 from exporter.workflows.export import export
+from exporter.workflows.video_inputs import plan_sampling
 
 BIKES = Path(__file__).parents[1] / "tests" / "data" / "bikes.mp4"
 PROFILE = "jfzhang95"

@@ -59,13 +59,11 @@ from .inference.features.types import (
     VideoFeatureFiles,
     VideoFeatures,
 )
-from .inference.predict_request import (
-    PredictRequest,
-)
 from .inference.predictions import (
     ClassScore,
     ClipPrediction,
     ModelRecord,
+    PredictRequest,
     PredictResult,
     PreviewFrame,
     SamplingRecord,
@@ -133,6 +131,9 @@ from .types import (
 )
 from .video.sampling import (
     Seconds,
+)
+from .video.types import (
+    ClipSpan,
 )
 from .workflows.bench import (
     benchmark,
@@ -221,6 +222,7 @@ __all__ = [
     "CleanRuns",
     "ClipOptions",
     "ClipPrediction",
+    "ClipSpan",
     "Comparison",
     "ConvHint",
     "ConvertRequest",

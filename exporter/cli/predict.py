@@ -97,7 +97,7 @@ def predict_command(
     check_output_files({"--csv": csv, "--html": html}, (model, *videos))
     check_given_files(context.params)
 
-    from exporter.inference.predict_request import PredictRequest
+    from exporter.inference.predictions import PredictRequest
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
     from exporter.workflows.predict import open_predict

@@ -85,22 +85,8 @@ class Batches:
                 self._failed[event.number] = values
                 continue
             self._done[event.number] = self._done.get(event.number, 0) + 1
-            yield self._make(event, values)
-
-    def _make(self, event: DecodedClip, values: Mapping[str, NDArray[Any]]) -> ClipOutputs:
-        clip = event.clip
-        return ClipOutputs(
-            self._sources[event.number].name,
-            event.number,
-            clip.index,
-            clip.first,
-            clip.last,
-            clip.start,
-            clip.end,
-            clip.repeated,
-            values,
-            event.preview,
-        )
+            source = self._sources[event.number].name
+            yield ClipOutputs(*event.clip.span(), source, event.number, values, event.preview)
 
     def _batch(self, values: NDArray[Any]) -> int:
         """Return how many clips of this size go into one call."""

@@ -1,13 +1,51 @@
-"""What `predict` found: class scores of videos and of their clips, as frozen dataclasses."""
+"""What is asked of `predict`, and what it found: frozen dataclasses. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
+from exporter.video.types import ClipSpan
+from models.options import BuildOptions
 
 ScoreType = Literal["probabilities", "scores"]
 """What a class's number is: a probability, or the network's output as it is."""
+
+MAX_PREVIEWED = 50
+"""Videos of a run whose frames are kept, so that the memory does not depend on how many videos there are."""
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """Everything that decides a prediction.
+
+    Attributes:
+        model: an artifact, another tool's ONNX file, or a checkpoint (a file or an address), which is exported first.
+        videos: files, folders, lists of paths (`.txt`), or addresses.
+        inference: engine, device, batch, preprocessing, class names.
+        clips: how clips are taken from each video.
+        build: how a checkpoint is read.
+        top: how many classes are returned, at least 1.
+        per_clip: whether each clip's classes are returned too.
+        average: what is averaged over a video's clips; None takes the profile's.
+        previews: how many frames of each of the first `MAX_PREVIEWED` videos are returned, at most, with the video's
+            classes over time.
+        ray: run on a Ray cluster; None runs in this process.
+    """
+
+    model: str | Path
+    videos: tuple[str | Path, ...]
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+    clips: ClipOptions = field(default_factory=ClipOptions)
+    build: BuildOptions = field(default_factory=BuildOptions)
+    top: int = 5
+    per_clip: bool = False
+    average: ScoreType | None = None
+    previews: int = 0
+    ray: RayOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -26,25 +64,13 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class ClipPrediction:
-    """The highest classes of one clip.
+class ClipPrediction(ClipSpan):
+    """The highest classes of one clip, and which part of its video that is.
 
     Attributes:
-        index: position of the clip in the video, from 0.
-        first: number of its first frame in the video, from 0.
-        last: number of its last frame.
-        start: time of the first frame, in seconds.
-        end: time at which the last frame ends.
-        repeated: how many of its frames repeat others because the video is shorter than the clip.
         top: its highest classes, the highest first.
     """
 
-    index: int
-    first: int
-    last: int
-    start: float
-    end: float
-    repeated: int
     top: tuple[ClassScore, ...]
 
 

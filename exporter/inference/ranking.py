@@ -188,7 +188,7 @@ class VideoScores:
         if not self.ranking.per_clip:
             return None
         top = self.ranking.rank(values)
-        self._clips.append(ClipPrediction(clip.index, clip.first, clip.last, clip.start, clip.end, clip.repeated, top))
+        self._clips.append(ClipPrediction(*clip.span(), top))
         return self._clips[-1]
 
     def _keep(self, clip: ClipOutputs) -> None:

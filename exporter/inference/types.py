@@ -11,6 +11,7 @@ from exporter.errors import C3DExportError
 from exporter.load_checks import LoadChecks
 from exporter.types import Device
 from exporter.video.sampling import Length, Sampling, Short
+from exporter.video.types import ClipSpan
 from models.class_names import Labels
 
 if TYPE_CHECKING:
@@ -88,30 +89,18 @@ class ClipOptions:
 
 
 @dataclass(frozen=True)
-class ClipOutputs:
+class ClipOutputs(ClipSpan):
     """What the model returned for one clip.
 
     Attributes:
         source: the video, as the user named it.
         number: its position among the sources, from 0.
-        index: position of the clip in the video, from 0.
-        first: number of the clip's first frame in the video, from 0.
-        last: number of its last frame.
-        start: time of the first frame, in seconds from the start of the video.
-        end: time at which the last frame ends.
-        repeated: how many of the clip's frames repeat others because the video is shorter than the clip; 0 otherwise.
         outputs: {output: its values for this clip, without the batch axis}.
         preview: the clip's middle frame as the network sees it, (height, width, 3) uint8 RGB; None unless asked for.
     """
 
     source: str
     number: int
-    index: int
-    first: int
-    last: int
-    start: float
-    end: float
-    repeated: int
     outputs: Mapping[str, NDArray[Any]]
     preview: NDArray[Any] | None = None
 

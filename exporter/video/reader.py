@@ -165,7 +165,7 @@ class Video:
             first, last = span.frames[0], max(span.frames)
             start, end = float(times[first][0]), float(times[last][1])
             self.summary.clips += 1
-            yield Clip(buffer.view(span.frames), span.index, first, last, start, end, span.repeated)
+            yield Clip(span.index, first, last, start, end, span.repeated, buffer.view(span.frames))
 
 
 def open_video(

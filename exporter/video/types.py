@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Frame = NDArray[Any]
+Frame: TypeAlias = "NDArray[Any]"
 """(height, width, 3), uint8 RGB as decoded, or what a transform made of it."""
 
-Transform = Callable[[NDArray[np.uint8]], Frame]
+Transform: TypeAlias = "Callable[[NDArray[np.uint8]], Frame]"
 """From a decoded frame, (height, width, 3) uint8 RGB, to an array that has one shape and dtype for every frame."""
 
 
@@ -60,12 +61,10 @@ class VideoSummary:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip of a video.
+class ClipSpan:
+    """Which part of a video a clip is; what is made of a clip extends this.
 
     Attributes:
-        frames: (time, height, width, 3), read-only, of the transform's dtype. Overlapping clips are views of the same
-            memory, which stays valid as long as a clip refers to it.
         index: number of the clip in its video, from 0.
         first: number of its first frame in the video, from 0, in the order of display.
         last: number of its last frame.
@@ -74,10 +73,25 @@ class Clip:
         repeated: how many of its frames repeat others because the video is shorter than the clip.
     """
 
-    frames: Frame
     index: int
     first: int
     last: int
     start: float
     end: float
-    repeated: int = 0
+    repeated: int
+
+    def span(self) -> tuple[int, int, int, float, float, int]:
+        """Return these six, the first arguments of every class that extends this one."""
+        return self.index, self.first, self.last, self.start, self.end, self.repeated
+
+
+@dataclass(frozen=True)
+class Clip(ClipSpan):
+    """A clip of a video.
+
+    Attributes:
+        frames: (time, height, width, 3), read-only, of the transform's dtype. Overlapping clips are views of the same
+            memory, which stays valid as long as a clip refers to it.
+    """
+
+    frames: Frame

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
-from exporter.inference.clips import note_overlap, record_sampling
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.array_files import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
@@ -40,7 +40,7 @@ from exporter.output_targets import check_output_folder, new_folder_notes
 from exporter.storage import display
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
-from exporter.workflows.video_inputs import open_videos
+from exporter.workflows.video_inputs import note_overlap, open_videos, record_sampling
 from models.preprocessing.recipe import Preprocessing
 from models.progress import Progress, no_progress
 
@@ -176,8 +176,8 @@ def open_features(
         record = make_record(request, files.format, described, taken, model.preprocessing, shapes)
         with open_folder(files.folder, record, overwrite=files.overwrite) as folder:
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
-            written = write_jobs(model, jobs, folder, sampling, progress, request.ray)
-            with closing(_all_results(failures, jobs, written)) as ready:
+            with closing(write_jobs(model, jobs, folder, sampling, progress, request.ray)) as written:
+                ready = chain(failures, _done_before(jobs), written)
                 notes = (*model.notes, *note_overlap(sampling, request.clips), *folder_notes)
                 yield FeatureRun(described, taken, folder, jobs, notes, ready, started)
 
@@ -276,14 +276,10 @@ def _collect(
     return VideoFeatures(source, arrays, views, rows.end.notes)
 
 
-def _all_results(
-    failures: Sequence[VideoFailure], jobs: Sequence[Job], results: Generator[VideoFeatureFiles | VideoFailure]
-) -> Generator[VideoFeatureFiles | VideoFailure]:
-    """Yield the names of no video, what earlier runs have done, then the others as they are ready."""
-    yield from failures
+def _done_before(jobs: Sequence[Job]) -> Iterator[VideoFeatureFiles]:
+    """Yield what earlier runs have written."""
     for job in jobs:
         if (done := job.done) is not None:
             yield VideoFeatureFiles(
                 job.source.name, job.name, done.rows, done.clips, tuple(done.files), kept=True, notes=done.notes
             )
-    yield from results

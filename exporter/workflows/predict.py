@@ -7,15 +7,16 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from exporter.errors import UsageError, VideoError
-from exporter.inference.clips import note_overlap, record_sampling
 from exporter.inference.model import VideoModel
 from exporter.inference.pipeline import run_videos
-from exporter.inference.predict_request import MAX_PREVIEWED, PredictRequest
 from exporter.inference.predictions import (
+    MAX_PREVIEWED,
     ClipPrediction,
     ModelRecord,
+    PredictRequest,
     PredictResult,
     SamplingRecord,
     ScoreType,
@@ -28,7 +29,7 @@ from exporter.inference.types import ClipOutputs, RayOptions
 from exporter.inference.video_run import VideoRun
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
-from exporter.workflows.video_inputs import open_videos
+from exporter.workflows.video_inputs import note_overlap, open_videos, record_sampling
 from models.progress import Progress, no_progress
 
 ClipListener = Callable[[str, ClipPrediction], None]
@@ -128,13 +129,13 @@ def open_predict(
         results = predict_videos(model, sources, sampling, ranking, progress, on_clip)
     else:
         results = predict_on_ray(model, sources, sampling, ranking, request.ray, progress, on_clip)
-    with model, closing(_all_results(failures, results)) as ready:
+    with model, closing(results):
         yield PredictRun(
             model.record(),
             record_sampling(sampling),
             ranking,
             (*model.notes, *note_overlap(sampling, request.clips)),
-            ready,
+            chain(failures, results),
             started,
         )
 
@@ -218,13 +219,6 @@ def choose_ranking(model: VideoModel, request: PredictRequest) -> ClassRanking:
     return ClassRanking(
         output.name, output.kind, average, model.class_names, request.top, request.per_clip, request.previews
     )
-
-
-def _all_results(
-    failures: Sequence[VideoFailure], results: Generator[VideoPrediction | VideoFailure]
-) -> Generator[VideoPrediction | VideoFailure]:
-    yield from failures
-    yield from results
 
 
 def _check_request(request: PredictRequest) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from exporter.inference.predictions import ModelRecord, SamplingRecord, VideoFailure, choose_exit_code
 from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
+from exporter.video.types import ClipSpan
 from models.options import BuildOptions
 
 if TYPE_CHECKING:
@@ -29,25 +30,13 @@ AGGREGATES: tuple[Aggregate, ...] = ("clips", "mean", "segments", "segments-ekos
 
 
 @dataclass(frozen=True)
-class FeatureRow:
-    """The features of one clip, or of what clips were aggregated to.
+class FeatureRow(ClipSpan):
+    """The features of one clip, or of the clips that a row aggregates, and which part of the video that is.
 
     Attributes:
-        index: its position in the video, from 0.
-        first: number of its first frame in the video, from 0.
-        last: number of its last frame.
-        start: time of the first frame, in seconds from the start of the video.
-        end: time at which the last frame ends.
-        repeated: how many of its frames were added because the video is shorter than a clip.
         features: {layer: its values}, float32, of the layer's shape without the batch axis.
     """
 
-    index: int
-    first: int
-    last: int
-    start: float
-    end: float
-    repeated: int
     features: Mapping[str, NDArray[np.float32]]
 
 

@@ -87,7 +87,7 @@ class VideoRows:
         item = self._first
         while isinstance(item, ClipOutputs):
             values = {layer: np.asarray(item.outputs[layer], np.float32) for layer in self._layers}
-            yield FeatureRow(item.index, item.first, item.last, item.start, item.end, item.repeated, values)
+            yield FeatureRow(*item.span(), values)
             item = next(self._others)
         self._end = item
         if item.error is not None:

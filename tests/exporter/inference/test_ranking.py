@@ -21,7 +21,7 @@ def video(
     scores = VideoScores(ClassRanking("logits", kind, average, names, top=2, per_clip=True, **more))
     for index, row in enumerate(LOGITS):
         preview = np.full((2, 3, 3), index, np.uint8)
-        scores.add(ClipOutputs("v", 0, index, 0, 15, index * 1.0, index + 1.0, 0, {"logits": row}, preview))
+        scores.add(ClipOutputs(index, 0, 15, index * 1.0, index + 1.0, 0, "v", 0, {"logits": row}, preview))
     result = scores.finish(VideoEnd("v", 0, 2, 64, 48, 25.0, 32, 1.28, ("a note",)))
     assert isinstance(result, VideoPrediction)
     return result
@@ -61,7 +61,7 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_a_video_that_failed() -> None:
     scores = VideoScores(ClassRanking("logits", "scores", "probabilities", None))
-    scores.add(ClipOutputs("v", 0, 0, 0, 15, 0.0, 1.0, 0, {"logits": LOGITS[0]}))
+    scores.add(ClipOutputs(0, 0, 15, 0.0, 1.0, 0, "v", 0, {"logits": LOGITS[0]}))
     assert scores.finish(VideoEnd("v", 0, 1, error=VideoError("v: broken"))) == VideoFailure("v", "v: broken", 3)
     assert scores.finish(VideoEnd("v", 0, 1, error=CheckFailedError("v: NaN"))) == VideoFailure("v", "v: NaN", 1)
 
@@ -79,7 +79,7 @@ def test_previews_stay_evenly_spaced_and_few(clips: int) -> None:
     scores = VideoScores(ClassRanking("logits", "scores", "probabilities", None, previews=4))
     for index in range(clips):
         preview = np.full((2, 3, 3), index, np.uint8)
-        scores.add(ClipOutputs("v", 0, index, 0, 15, index * 1.0, index + 1.0, 0, {"logits": LOGITS[0]}, preview))
+        scores.add(ClipOutputs(index, 0, 15, index * 1.0, index + 1.0, 0, "v", 0, {"logits": LOGITS[0]}, preview))
     result = scores.finish(VideoEnd("v", 0, clips))
     assert isinstance(result, VideoPrediction)
     kept = [frame.clip for frame in result.previews]
@@ -107,7 +107,7 @@ def test_the_average_of_scores_takes_an_output_of_scores() -> None:
 def test_large_frames_are_kept_small() -> None:
     scores = VideoScores(ClassRanking("logits", "scores", "probabilities", None, previews=2))
     frame = np.arange(1080 * 1920 * 3, dtype=np.uint8).reshape(1080, 1920, 3)
-    scores.add(ClipOutputs("v", 0, 0, 0, 15, 0.0, 1.0, 0, {"logits": LOGITS[0]}, frame))
+    scores.add(ClipOutputs(0, 0, 15, 0.0, 1.0, 0, "v", 0, {"logits": LOGITS[0]}, frame))
     result = scores.finish(VideoEnd("v", 0, 1))
     assert isinstance(result, VideoPrediction)
     (kept,) = result.previews

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import BadInputError, UsageError
 from exporter.inference.model import VideoModel
-from exporter.inference.predict_request import PredictRequest
-from exporter.inference.predictions import VideoFailure, VideoPrediction
+from exporter.inference.predictions import PredictRequest, VideoFailure, VideoPrediction
 from exporter.inference.types import ClipOptions, InferenceOptions
 from exporter.requests import ExportRequest
 from exporter.types import FormatName

@@ -12,12 +12,12 @@ from helpers.framed import CLIP_SIZE, small
 from helpers.profile_origins import ORIGINS, Clip, Frames
 from helpers.videos import moving, write_video
 
-from exporter.inference.clips import plan_sampling
 from exporter.inference.pipeline import run_videos
 from exporter.inference.types import ClipOptions, ClipOutputs, InferenceOptions
 from exporter.requests import ExportRequest
 from exporter.video.sources import expand_sources
 from exporter.workflows.export import export
+from exporter.workflows.video_inputs import plan_sampling
 from exporter.workflows.video_model import open_model
 from models.preprocessing.profiles import UNKNOWN
 from models.preprocessing.recipe import Preprocessing

@@ -63,8 +63,7 @@ def items(
     """
     for number, count in enumerate(clips):
         for row in rows(count, video=videos[number] if videos else number):
-            span = row.first, row.last, row.start, row.end, row.repeated
-            yield ClipOutputs(f"v{number}.mp4", number, row.index, *span, row.features)
+            yield ClipOutputs(*row.span(), f"v{number}.mp4", number, row.features)
         yield VideoEnd(f"v{number}.mp4", number, count, error=(errors or {}).get(number))
 
 

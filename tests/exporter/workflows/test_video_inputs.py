@@ -6,10 +6,10 @@ from fractions import Fraction
 import pytest
 
 from exporter.errors import UsageError
-from exporter.inference.clips import note_overlap, plan_sampling, record_sampling
 from exporter.inference.predictions import SamplingRecord
 from exporter.inference.types import ClipOptions
 from exporter.video.sampling import Sampling, Seconds
+from exporter.workflows.video_inputs import note_overlap, plan_sampling, record_sampling
 from models.preprocessing.profiles import GLUONCV, JFZHANG95, MMACTION2
 
 
