@@ -40,19 +40,27 @@ class Product:
     name: str
 
 
-def measure_product(threads: int) -> Product:
+def measure_product(worker: Worker, threads: int) -> Product:
     """Time float32 matrix products of several sizes, by numpy's library and by torch's, and return the fastest.
+
+    Args:
+        worker: a process of `product_worker`. It imports torch for the first product, and takes seconds for that.
+        threads: the thread count that it was started for.
 
     Raises:
         WorkerError: its process ended.
     """
     found: list[Product] = []
-    with Worker(THIS_PYTHON, thread_variables(threads)) as worker:
-        for size in SIZES:
-            for library in PRODUCTS:
-                reply = worker.ask("multiply", size=size, library=library, threads=threads, least=MIN_SECONDS)
-                found.append(Product(2 * size**3 / min(reply["seconds"]), f"{library}, {size} x {size}"))
+    for size in SIZES:
+        for library in PRODUCTS:
+            reply = worker.ask("multiply", size=size, library=library, threads=threads, least=MIN_SECONDS)
+            found.append(Product(2 * size**3 / min(reply["seconds"]), f"{library}, {size} x {size}"))
     return max(found, key=lambda product: product.rate)
+
+
+def product_worker(threads: int) -> Worker:
+    """Return a process for matrix products on this many threads, not started yet."""
+    return Worker(THIS_PYTHON, thread_variables(threads))
 
 
 def find_bounds(

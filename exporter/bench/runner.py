@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 
 from exporter.bench.plan import BenchPlan
-from exporter.bench.roofline import Product, find_bounds, measure_product
+from exporter.bench.roofline import Product, find_bounds, measure_product, product_worker
 from exporter.bench.rounds import (
     MAX_LOAD_S,
     RunConfig,
@@ -31,7 +31,7 @@ from exporter.bench.types import (
     Skipped,
     TargetInfo,
 )
-from exporter.bench.worker_client import WorkerError
+from exporter.bench.worker_client import Worker, WorkerError
 from exporter.cpu_load import NOISE, background_load, sample
 from exporter.errors import ArtifactError, CheckFailedError, LimitError, UnavailableError
 from exporter.memory_errors import is_out_of_memory
@@ -71,13 +71,16 @@ class BenchRun:
     def measure(self, threads: int) -> None:
         """Measure every target at one thread count."""
         config = RunConfig(self.plan.feeds, threads, self.batches[0], self.request.seed, self.request.warmup)
-        products = self._products(threads)
-        with ExitStack() as stack:
-            states = self._load(stack, config)
-            for batch in self.batches:
-                if states:
-                    self._rounds(states, config, batch)
-        products += self._products(threads)
+        with ExitStack() as around:
+            on_cpu = self.request.device == "cpu"
+            worker = around.enter_context(product_worker(threads)) if on_cpu else None
+            products = self._products(worker, threads)
+            with ExitStack() as stack:
+                states = self._load(stack, config)
+                for batch in self.batches:
+                    if states:
+                        self._rounds(states, config, batch)
+            products += self._products(worker, threads)
         if products:
             self.rooflines.append(self._roofline(threads, max(products, key=lambda product: product.rate)))
 
@@ -110,12 +113,12 @@ class BenchRun:
             )
         return notes
 
-    def _products(self, threads: int) -> list[Product]:
+    def _products(self, worker: Worker | None, threads: int) -> list[Product]:
         """Measure matrix products, before and after the rounds, because a roof is the most that was seen."""
-        if self.request.device != "cpu":
+        if worker is None:
             return []
         self.progress("measuring matrix products")
-        return [measure_product(threads)]
+        return [measure_product(worker, threads)]
 
     def _roofline(self, threads: int, fastest: Product) -> Roofline:
         if self.plan.plain is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from exporter.bench import roofline
-from exporter.bench.roofline import count_multiply_adds, measure_product
+from exporter.bench.roofline import count_multiply_adds, measure_product, product_worker
 from exporter.bench.worker_client import Worker
 from exporter.errors import ArtifactError
 
@@ -89,7 +89,7 @@ def test_the_fastest_product_is_reported_with_its_rate(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Worker, "ask", ask)
     monkeypatch.setattr(roofline, "SIZES", (100, 200))
-    product = measure_product(threads=1)
+    product = measure_product(product_worker(1), threads=1)
     assert product.name == "numpy, 200 x 200"
     assert product.rate == pytest.approx(2 * 200**3 / 4e-3)
 
@@ -97,4 +97,5 @@ def test_the_fastest_product_is_reported_with_its_rate(monkeypatch: pytest.Monke
 def test_products_are_measured_in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "SIZES", (64,))
     monkeypatch.setattr(roofline, "MIN_SECONDS", 0.0)
-    assert measure_product(threads=1).rate > 1e6
+    with product_worker(1) as worker:
+        assert measure_product(worker, threads=1).rate > 1e6
