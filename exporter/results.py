@@ -60,9 +60,11 @@ class Comparison:
             an element differs.
         min_snr_db: the lowest signal-to-noise ratio of an item that passes, of an artifact below float32; None where
             the budget is on the largest error.
-        disturbed: whether the float32 baseline was replaced by that of inputs moved by a rounding step, which was far
-            worse (`exporter.parity.conditioning`).
+        disturbed: whether the float32 baseline was replaced by that of inputs or values moved by a rounding step, which
+            was far worse (`exporter.parity.conditioning`).
         own_error: whether it passes only because the reference's own file errs as much (`exporter.parity.own_error`).
+        beyond_range: whether it passes only because NaN or infinities are not compared where float32 cannot hold what
+            the reference computes (`exporter.parity.overflow`).
     """
 
     input: str
@@ -86,6 +88,7 @@ class Comparison:
     min_snr_db: float | None = None
     disturbed: bool = False
     own_error: bool = False
+    beyond_range: bool = False
 
 
 MatchMethod = Literal["name", "value", "similarity"]

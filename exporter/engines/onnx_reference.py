@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import OnnxFileRuntime, RuntimeOptions, Tensors
 from exporter.engines.reference.kernels.levels import Limits
+from exporter.engines.reference.moved_values import Moves
 from exporter.engines.reference.node import normalize_domain
 from exporter.engines.reference.operators import Choice, NodeError
 from exporter.errors import ArtifactError, C3DExportError, CheckFailedError, join_limited
@@ -189,3 +190,19 @@ class UnroundedGraph(Float64Graph):
         """
         super().__init__(path, options)
         self.choice, self._substitutes = Choice(dtype, levels=limits), substitutes
+
+
+class MovedGraph(Float64Graph):
+    """The same graph, with every value moved as its rounding to float32 may move it (`reference.moved_values`)."""
+
+    def __init__(self, path: Path, options: RuntimeOptions, moves: Moves, dtype: FloatName) -> None:
+        """Remember what to load.
+
+        Args:
+            path: the model file.
+            options: `threads` and the device do not matter.
+            moves: how values are moved.
+            dtype: what it is computed in.
+        """
+        super().__init__(path, options)
+        self.choice = Choice(dtype, moves=moves)

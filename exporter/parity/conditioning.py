@@ -4,7 +4,9 @@ A normalisation of equal numbers divides the rounding of their mean by the squar
 depends on the order of summation, even on the address of the numbers: one run has no error, the next one thousands of
 times as much as the tolerance that follows from it. So where an artifact fails, the float32 baseline is also run on
 inputs that differ by a rounding step: an engine cannot be more exact than its input (backward stability, Higham,
-*Accuracy and Stability of Numerical Algorithms*, section 1.5). Where that shows no larger error, nothing changes.
+*Accuracy and Stability of Numerical Algorithms*, section 1.5). Where that shows no larger error, every value inside an
+ONNX file is moved (`engines.reference.moved_values`): what a saturated Sigmoid makes equal, no input moves. Where that
+shows none either, nothing changes.
 
 A model may also jump at an input: `Ceil` of whole numbers, a comparison with one, `ArgMax` of equal numbers. That is no
 magnified rounding, because the jump stays where the step becomes smaller. So the moved run is compared with the float64
@@ -22,9 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.engines.reference.moved_values import Moves, move_numbers
 from exporter.errors import C3DExportError, join_limited
+from exporter.parity.compare import Expected, compare
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.sources import ReferencePrecision
+from exporter.parity.sources import FileSource, ReferencePrecision
+from exporter.parity.tolerance import Float32RelativeTolerance, SnrTolerance, Tolerance, rms
 from exporter.results import Comparison, Precision
 
 if TYPE_CHECKING:
@@ -44,19 +49,21 @@ STEPS: dict[Precision, float] = {"float32": 1.0, "float16": 2.0**13, "bfloat16":
 
 @dataclass(eq=False)
 class DisturbedRun:
-    """A row whose numbers are moved to a neighbour, up or down at random.
+    """A row whose numbers, or the values computed from them, are moved to a neighbour, up or down at random.
 
     Attributes:
         golden: holds the row.
         row: the row.
         seed: decides the directions.
         steps: how far they are moved, in rounding steps of float32.
+        inside: whether the values inside the reference's file are moved, and not its inputs.
     """
 
     golden: GoldenOutputs
     row: int
     seed: int
     steps: float = 1.0
+    inside: bool = False
 
     @cached_property
     def float32(self) -> Outputs:
@@ -69,20 +76,62 @@ class DisturbedRun:
         return self._run("float64", self.steps * TINY)
 
     def _run(self, precision: ReferencePrecision, part: float) -> Outputs:
-        inputs = self.golden.inputs.only(self.row)
-        (feed,), rng = inputs.feeds, np.random.default_rng(self.seed)
-        moved = {
-            name: _move(array, rng, part, precision) if array.dtype == np.float32 else array
-            for name, array in feed.items()
-        }
+        golden, inputs = self.golden, self.golden.inputs.only(self.row)
+        if self.inside:
+            assert isinstance(golden.source, FileSource)
+            golden = replace(golden, source=golden.source.with_moves(Moves(self.seed, part)))
+        else:
+            (feed,), rng = inputs.feeds, np.random.default_rng(self.seed)
+            moved = {
+                name: move_numbers(array, rng, part, precision) if array.dtype == np.float32 else array
+                for name, array in feed.items()
+            }
+            inputs = replace(inputs, feeds=(moved,))
         try:
-            return self.golden.run_once(precision, replace(inputs, feeds=(moved,)))
+            return golden.run_once(precision, inputs)
         except C3DExportError:
             return {}
 
 
+def compare_disturbed(
+    golden: GoldenOutputs,
+    row: Comparison,
+    values: NDArray[Any],
+    expected: Expected,
+    tolerance: Tolerance,
+    rows: Sequence[int],
+) -> Comparison:
+    """Return a comparison that failed, made anew where moved inputs, or else moved values, show a larger error.
+
+    Args:
+        golden: holds the reference and the baseline of the rows.
+        row: the comparison.
+        values: (N, …), the artifact's output.
+        expected: what it was compared with.
+        tolerance: that of the artifact.
+        rows: the rows of the batch.
+    """
+    if isinstance(tolerance, SnrTolerance) and tolerance.precision in STEPS:
+        disturbed = disturbed_baseline(golden, row.output, rows, tolerance.precision)
+        if disturbed is None:
+            return row
+        noise = max(rms(moved - exact) for moved, exact in zip(disturbed, expected.float64, strict=True))
+        tolerance = replace(tolerance, min_signal=noise * 10 ** (tolerance.min_snr_db / 20))
+        return replace(compare(row.input, row.output, values, expected, tolerance), disturbed=True)
+    if not isinstance(tolerance, Float32RelativeTolerance):
+        return row
+    for inside in (False, True):
+        disturbed = disturbed_baseline(golden, row.output, rows, inside=inside)
+        if disturbed is not None:
+            found = compare(row.input, row.output, values, replace(expected, float32=disturbed), tolerance)
+            row = replace(found, disturbed=True)
+            if row.passed:
+                break
+    return row
+
+
 def disturbed_baseline(
-    golden: GoldenOutputs, output: str, rows: Sequence[int], precision: Precision = "float32"
+    golden: GoldenOutputs, output: str, rows: Sequence[int], precision: Precision = "float32", *, inside: bool = False
 ) -> NDArray[Any] | None:
     """Return the float32 baseline of some rows, with the error of a disturbed run where that is far larger.
 
@@ -91,17 +140,20 @@ def disturbed_baseline(
         output: the output's name.
         rows: the rows of a batch.
         precision: the type by whose rounding steps numbers are moved, one of `STEPS`.
+        inside: move the values inside the reference's file instead of its inputs.
 
     Returns:
-        (N, …), or None where no item's error grows by `MIN_GROWTH`.
+        (N, …), or None where no item's error grows by `MIN_GROWTH`, or `inside` is asked of what is no ONNX file.
     """
+    if inside and not (isinstance(golden.source, FileSource) and golden.source.format == "onnx"):
+        return None
     float32, exact = golden.float32(output, rows), golden.float64(output, rows)
     if float32.shape != exact.shape or float32.dtype.kind != "f" or not golden.inputs.batched:
         return None
     baseline = float32.astype(np.float64)
     changed = False
     for item, row in enumerate(rows):
-        runs = _disturbed_runs(golden, row, STEPS[precision])
+        runs = _disturbed_runs(golden, row, STEPS[precision], inside=inside)
         largest = MIN_GROWTH * _size(baseline[item] - exact[item])
         found = _median([_subtract(run.float32, exact[item], output) for run in runs])
         if largest < _size(found) < np.inf:
@@ -111,11 +163,11 @@ def disturbed_baseline(
     return baseline if changed else None
 
 
-def _disturbed_runs(golden: GoldenOutputs, row: int, steps: float) -> tuple[DisturbedRun, ...]:
+def _disturbed_runs(golden: GoldenOutputs, row: int, steps: float, *, inside: bool) -> tuple[DisturbedRun, ...]:
     def make() -> tuple[DisturbedRun, ...]:
-        return tuple(DisturbedRun(golden, row, seed, steps) for seed in range(RUNS))
+        return tuple(DisturbedRun(golden, row, seed, steps, inside) for seed in range(RUNS))
 
-    return golden.kept(("disturbed runs", row, steps), make)
+    return golden.kept(("disturbed runs", row, steps, inside), make)
 
 
 def disturbed_note(rows: Sequence[Comparison]) -> list[str]:
@@ -123,8 +175,8 @@ def disturbed_note(rows: Sequence[Comparison]) -> list[str]:
     if not (names := tuple(dict.fromkeys(row.input for row in rows if row.disturbed))):
         return []
     return [
-        f"the model magnifies rounding on {join_limited(names, 4)}: the float32 error there is that on inputs moved by "
-        "one rounding step, and the budget is larger for it"
+        f"the model magnifies rounding on {join_limited(names, 4)}: the float32 error there is that with inputs or "
+        "values moved by one rounding step, and the budget is larger for it"
     ]
 
 
@@ -144,18 +196,3 @@ def _median(errors: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 def _size(errors: NDArray[np.float64]) -> float:
     size = float(np.abs(errors).max(initial=0))
     return size if np.isfinite(size) else np.inf
-
-
-def _move(values: NDArray[Any], rng: np.random.Generator, part: float, kind: ReferencePrecision) -> NDArray[Any]:
-    """Return numbers moved by a multiple of the distance to a neighbour, up or down at random, in float32 or float64.
-
-    Whole numbers may be indices or levels: they are not moved below themselves, where `Floor` and `Cast` give another.
-    """
-    towards = np.where(rng.random(values.shape) < 0.5, -np.inf, np.inf).astype(values.dtype)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        moved = np.nextafter(values, towards)
-        kept = (values == np.rint(values)) & ((values <= 0) | (moved < values))
-        moved = np.where(np.isfinite(moved) & ~kept, moved, values)
-        exact = values.astype(np.float64)
-        found = np.where(np.isfinite(exact), exact + part * (moved.astype(np.float64) - exact), exact)
-        return found.astype(kind)

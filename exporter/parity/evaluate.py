@@ -12,7 +12,7 @@ import numpy as np
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import TOP_K, Expected, compare, is_ranking, top_k
-from exporter.parity.conditioning import STEPS, disturbed_baseline, disturbed_note
+from exporter.parity.conditioning import compare_disturbed, disturbed_note
 from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
@@ -21,14 +21,19 @@ from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolera
 from exporter.parity.histogram import error_histograms
 from exporter.parity.input_set import InputBatch
 from exporter.parity.near_ties import find_near_ties
-from exporter.parity.overflow import baseline_in_own_precision, overflow_notes
+from exporter.parity.overflow import (
+    baseline_in_own_precision,
+    beyond_range_note,
+    compare_beyond_range,
+    overflow_notes,
+)
 from exporter.parity.own_error import compare_with_own_error, own_error_note, required_share
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.sources import FileSource
-from exporter.parity.tolerance import Float32RelativeTolerance, SnrTolerance, Tolerance, rms
+from exporter.parity.tolerance import Tolerance
 from exporter.results import Comparison, ParityReport, Precision, Ranking
 from exporter.types import ParityOptions
 
@@ -82,6 +87,7 @@ def evaluate(
     weak += bound_notes(accuracy, result.spec)
     weak += disturbed_note((*rows, *against_rows))
     weak += own_error_note((*rows, *against_rows))
+    weak += beyond_range_note((*rows, *against_rows))
     hints = [*_pairing_hint(result, golden, tolerances, rows), *_batch_size_hint(rows)]
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
@@ -125,35 +131,13 @@ def compare_batch(
         )
         row = compare(batch.name, output, values, expected, tolerance)
         if not row.passed and math.isfinite(row.max_error):
-            row = _compare_disturbed(golden, row, values, expected, tolerance, batch.rows)
+            row = compare_disturbed(golden, row, values, expected, tolerance, batch.rows)
             if not row.passed and tolerance is not tolerances.held_out:
                 row = compare_with_own_error(golden, row, values, expected, tolerance, batch.rows)
+        elif not row.passed:
+            row = compare_beyond_range(row, values, expected, tolerance)
         found.append(row)
     return found
-
-
-def _compare_disturbed(
-    golden: GoldenOutputs,
-    row: Comparison,
-    values: NDArray[Any],
-    expected: Expected,
-    tolerance: Tolerance,
-    rows: Sequence[int],
-) -> Comparison:
-    """Return a comparison that failed, made anew where moved inputs show a larger error (`conditioning`)."""
-    if isinstance(tolerance, Float32RelativeTolerance):
-        disturbed = disturbed_baseline(golden, row.output, rows)
-        expected = expected if disturbed is None else replace(expected, float32=disturbed)
-    elif isinstance(tolerance, SnrTolerance) and tolerance.precision in STEPS:
-        disturbed = disturbed_baseline(golden, row.output, rows, tolerance.precision)
-        if disturbed is not None:
-            noise = max(rms(moved - exact) for moved, exact in zip(disturbed, expected.float64, strict=True))
-            tolerance = replace(tolerance, min_signal=noise * 10 ** (tolerance.min_snr_db / 20))
-    else:
-        return row
-    if disturbed is None:
-        return row
-    return replace(compare(row.input, row.output, values, expected, tolerance), disturbed=True)
 
 
 def _pairing_hint(

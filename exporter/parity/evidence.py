@@ -116,7 +116,7 @@ def _shows(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
 
 def _is_weak(row: Comparison) -> bool:
     """Return whether passing proves little."""
-    return _has_weak_baseline(row) or _has_many_ties(row)
+    return row.beyond_range or _has_weak_baseline(row) or _has_many_ties(row)
 
 
 def _has_weak_baseline(row: Comparison) -> bool:

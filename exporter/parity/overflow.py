@@ -1,27 +1,34 @@
-"""Outputs that overflow in the reference's own file as well.
+"""Outputs that overflow in the reference as well.
 
 The baseline of a file that does not compute in float32 is its graph in float32, evaluated node by node. Float16 has a
 smaller range than that, and engines overflow in places where the evaluator does not, such as onnxruntime's
 ReduceLogSumExp of large float64 numbers, or drop a NaN that float32 makes of them, such as its pools. Where the file
 itself returns NaN or infinities on an input, or numbers in place of those of the baseline, an artifact of that
 precision may do so too.
+
+Where numbers that float64 computes are beyond float32's range, what float32 makes of them depends on the engine: an
+infinity times a weight that is folded into it is NaN, a pool of volumes drops a NaN that a pool of images keeps, and a
+channel whose scale is zero is right by chance. So NaN and infinities of an artifact are not compared on such an item.
+It proves nothing then (`evidence.check_evidence`), and finite numbers must be right as ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
-from exporter.parity.compare import nonfinite_class
+from exporter.parity.compare import Expected, compare, nonfinite_class
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.own_run import own_output
 from exporter.parity.sources import FileSource
-from exporter.parity.tolerance import Tolerance
+from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
+from exporter.results import Comparison
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +67,38 @@ def baseline_in_own_precision(
     if own.shape != float32.shape or own.dtype.kind in DISCRETE:
         return float32
     return np.where(differs & (found == nonfinite_class(own.astype(np.float64))), own, float32)
+
+
+def compare_beyond_range(row: Comparison, values: NDArray[Any], expected: Expected, tolerance: Tolerance) -> Comparison:
+    """Return a comparison that failed, made anew without NaN and infinities on items beyond float32's range.
+
+    Such an item has a number that is finite in float64 and larger than float32 holds, or no finite one in the float32
+    baseline. The tolerance of a user, and those below float32, are not loosened.
+
+    Args:
+        row: the comparison.
+        values: (N, …), the artifact's output.
+        expected: what it was compared with.
+        tolerance: that of the artifact.
+    """
+    float64, float32 = expected.float64, expected.float32
+    comparable = values.shape == float64.shape == float32.shape and expected.ties is None and values.ndim > 0
+    if not comparable or values.dtype.kind != "f" or not isinstance(tolerance, Float32RelativeTolerance):
+        return row
+    beyond = np.isfinite(float64) & (~np.isfinite(float32) | (np.abs(float64) > np.finfo(np.float32).max))
+    items = beyond.any(axis=tuple(range(1, values.ndim)), keepdims=True)
+    found = compare(row.input, row.output, np.where(items & ~np.isfinite(values), float32, values), expected, tolerance)
+    return replace(found, beyond_range=True) if found.passed else row
+
+
+def beyond_range_note(rows: Sequence[Comparison]) -> list[str]:
+    """Return a note that names the inputs on which NaN and infinities are not compared."""
+    if not (names := tuple(dict.fromkeys(row.input for row in rows if row.beyond_range))):
+        return []
+    return [
+        f"NaN and infinities are not compared on {join_limited(names, 4)}, where the reference computes numbers beyond "
+        "float32's range: passing there proves nothing"
+    ]
 
 
 def overflow_notes(result: RunResult, golden: GoldenOutputs) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
@@ -22,6 +23,9 @@ from exporter.types import FormatName
 from models.builder import state_sha256
 from models.built_model import BuiltModel
 from models.specs import Signature
+
+if TYPE_CHECKING:
+    from exporter.engines.reference.moved_values import Moves
 
 ReferencePrecision = Literal["float32", "float64"]
 PRECISIONS: tuple[ReferencePrecision, ...] = get_args(ReferencePrecision)
@@ -88,6 +92,7 @@ class FileSource:
     Attributes:
         precision: what an ONNX file computes in; None of other formats.
         widened: the weights that it stores in half precision and computes with in float32 (`widened_weights`).
+        moves: how the values of its graph are moved when it runs (`with_moves`); None as a rule.
 
     Raises:
         UsageError: nothing computes files of that format in float64.
@@ -111,6 +116,13 @@ class FileSource:
         self.widened = widened_weights(path) if format_name == "onnx" else frozenset[str]()
         self.precision: Precision | None = detect_precision(path, self.widened) if format_name == "onnx" else None
         self.native_float32 = self.precision == "float32"
+        self.moves: Moves | None = None
+
+    def with_moves(self, moves: Moves) -> FileSource:
+        """Return an ONNX file as a source whose values are moved as their rounding to float32 may move them."""
+        source = copy.copy(self)
+        source.moves = moves
+        return source
 
     def key(self) -> str:
         """Return the hash of the file and its data, with the versions of its engines and torch's CPU instructions."""
@@ -125,6 +137,10 @@ class FileSource:
         settings = RuntimeOptions(
             signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs, vouched=self.vouched
         )
+        if self.moves is not None:
+            from exporter.engines.onnx_reference import MovedGraph
+
+            return MovedGraph(self.path, settings, self.moves, precision)
         if precision == "float64":
             return open_float64(self.format, self.path, settings)
         if self.native_float32:

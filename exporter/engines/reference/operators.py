@@ -22,6 +22,7 @@ import torch
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
 from exporter.engines.reference.kernels.levels import LEVEL_KERNELS, Limits
 from exporter.engines.reference.kernels.types import Body, to_tensor
+from exporter.engines.reference.moved_values import Moves
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
 from exporter.engines.reference.single_node import (
     FloatName,
@@ -66,12 +67,14 @@ class Choice:
         engines: whether onnxruntime may compute nodes, and kernels replace onnx's evaluator where it is only slow.
         float16_values: the names of values that are rounded to float16 once they are computed in `dtype`.
         levels: compute quantised values without rounding, within these limits (`kernels.levels`); None rounds them.
+        moves: move every value as its rounding may (`moved_values`); None keeps it.
     """
 
     dtype: FloatName | None
     engines: bool = True
     float16_values: frozenset[str] = frozenset()
     levels: Limits | None = None
+    moves: Moves | None = None
 
     def cast(self, value: Any) -> Any:
         """Return a value as an array, or a list of them, with floating-point numbers in the dtype."""
@@ -134,6 +137,8 @@ class Operator:
             MemoryError: the machine has not enough memory for it.
         """
         reasons: list[str] = []
+        if self.choice.moves is not None:
+            inputs = self.choice.moves.inputs(self.node, inputs)
         if (control := CONTROL_FLOW.get(self.node.key)) is not None:
             return [self.choice.cast(value) for value in control(self.node, self.bodies, inputs, scope)]
         for number, (name, function) in enumerate(self._implementations):
@@ -150,7 +155,8 @@ class Operator:
             self.computed_by = name
             windows = self.node.key in (("", "Conv"), ("", "ConvTranspose"))
             self.crops = windows and crops_under_same(self.node.attributes, inputs[1].shape[2:])
-            return [self.choice.cast(value) for value in outputs]
+            found = [self.choice.cast(value) for value in outputs]
+            return found if self.choice.moves is None else self.choice.moves.outputs(self.node, found)
         raise NodeError(f"{self.node.label}: {reasons[-1] if reasons else 'no evaluator covers this form of it'}")
 
     @property

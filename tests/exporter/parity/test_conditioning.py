@@ -19,13 +19,15 @@ from exporter.parity.sources import FileSource
 TYPES = ("constant", "random", "zeros")
 
 
-def centred(path: Path, detour: bool = False, shift: float = 0.5) -> Path:
-    """Write 1e4 (x - mean(x)) + shift; with a detour, of x r / r, which is x but for rounding.
+def centred(path: Path, detour: bool = False, shift: float = 0.5, squashed: bool = False) -> Path:
+    """Write 1e4 (x - mean(x)) + shift; with a detour, of x r / r, which is x but for rounding; or of Sigmoid(x).
 
     The mean of two equal numbers is exact, so that without the detour their difference from it is.
     """
-    x = "b" if detour else "x"
-    nodes = [node("Mul", "x r", "a"), node("Mul", "a q", "b")] if detour else []
+    nodes, x = ([node("Sigmoid", "x", "s")], "s") if squashed else ([], "x")
+    if detour:
+        nodes += [node("Mul", f"{x} r", "a"), node("Mul", "a q", "b")]
+        x = "b"
     nodes += [node("ReduceMean", f"{x} axes", "m"), node("Sub", f"{x} m", "c"), node("Mul", "c k", "d")]
     nodes.append(node("Add", "d t", "y"))
     weights = {"axes": np.array([2]), "k": np.array(1e4, np.float32), "t": np.array(shift, np.float32)}
@@ -236,3 +238,32 @@ def test_a_jump_at_the_input_is_no_magnified_rounding(
     rows = [row for row in report.comparisons if row.input != "zeros"]
     assert rows
     assert all(row.passed is passed and not row.disturbed for row in rows)
+
+
+@pytest.mark.parametrize(("shift", "passed"), [(0.5, True), (0.6, False)])
+def test_an_error_that_the_rounding_of_values_inside_explains_passes(
+    shift: float, tmp_path: Path, *, passed: bool
+) -> None:
+    """No step of an input moves the Sigmoid of zero."""
+    theirs = centred(tmp_path / "theirs.onnx", squashed=True)
+    mine = centred(tmp_path / "mine.onnx", detour=True, shift=shift, squashed=True)
+    report = verify(mine, theirs, input_types=("random", "uniform", "zeros"))
+    assert report.passed is passed
+    rows = {row.input: row for row in report.comparisons}
+    assert rows["zeros"].max_error > 1e-4  # of 0.5
+    assert rows["zeros"].disturbed
+    assert rows["zeros"].passed is rows["random"].passed is rows["uniform"].passed is passed
+
+
+def test_numbers_that_are_only_copied_inside_are_not_moved(tmp_path: Path) -> None:
+    """1e6 (x - copy of x) is 0 in every engine: a fault there is no rounding."""
+
+    def model(path: Path, fault: float) -> Path:
+        nodes = [node("Relu", "x", "r"), node("Transpose", "r", "c", perm=[0, 2, 1])]
+        nodes += [node("Transpose", "c", "d", perm=[0, 2, 1]), node("Sub", "r d", "e"), node("Mul", "e k", "f")]
+        nodes += [node("Add", "f r", "g"), node("Add", "g t", "y")]
+        weights = {"k": np.array(1e6, np.float32), "t": np.array(fault, np.float32)}
+        return save(path, graph(nodes, {"x": ("n", 2, 4)}, {"y": ("n", 2, 4)}, weights))
+
+    report = verify(model(tmp_path / "mine.onnx", 0.1), model(tmp_path / "theirs.onnx", 0), input_types=TYPES)
+    assert not any(row.passed for row in report.comparisons)

@@ -108,3 +108,83 @@ def test_a_file_that_drops_the_nan_of_float32_passes_against_itself_and_a_fault_
     assert {row.output for row in report.comparisons if row.own_error} == {"y"}
     failed = [row for row in parity.verify(mine, theirs, input_types=types).comparisons if not row.passed]
     assert {"random", "uniform"} <= {row.input for row in failed}
+
+
+def squared(path: Path, *, images: bool, factor: float = 1.0) -> Path:
+    """Write a convolution of x^2, a max pool and scales, one of them zero; of large numbers float32 makes NaN.
+
+    onnxruntime's pool of volumes drops a NaN, and that of images keeps it.
+    """
+    kernel = np.array([1.0, -0.5], np.float32).reshape(1, 1, 1, 2, 1) * np.float32(factor)
+    nodes = [
+        *(node("Mul", "x x", "s"), node("Conv", "s w", "c"), node("MaxPool", "c", "p", kernel_shape=[1, 1, 2])),
+        node("Mul", "p g", "y"),
+    ]
+    numbers = {"w": kernel, "g": np.array([1, 0, 2], np.float32)}
+    if images:
+        nodes = [
+            *(node("Mul", "x x", "s"), node("Squeeze", "s depth", "i"), node("Conv", "i w", "c")),
+            *(
+                node("MaxPool", "c", "p", kernel_shape=[1, 2]),
+                node("Unsqueeze", "p depth", "v"),
+                node("Mul", "v g", "y"),
+            ),
+        ]
+        numbers |= {"w": kernel[:, :, 0], "depth": np.array([2])}
+    return save(path, graph(nodes, {"x": ("n", 1, 1, 3, 4)}, {"y": ("n", 1, 1, 2, 3)}, numbers, 18))
+
+
+def test_nan_of_an_artifact_is_not_compared_where_the_reference_is_beyond_float32(tmp_path: Path) -> None:
+    theirs, mine = tmp_path / "theirs.onnx", tmp_path / "mine.onnx"
+    squared(theirs, images=False)
+    report = parity.verify(squared(mine, images=True), theirs, input_types=FINITE_AND_NOT)
+    assert report.passed
+    assert [row.input for row in report.comparisons if row.beyond_range] == ["large"]
+    assert any("NaN and infinities are not compared on large" in note for note in report.notes)
+    faulty = parity.verify(squared(mine, images=True, factor=1.01), theirs, input_types=FINITE_AND_NOT)
+    assert {"random", "uniform"} <= {row.input for row in faulty.comparisons if not row.passed}
+
+
+def test_nan_on_all_that_could_prove_something_fails(tmp_path: Path) -> None:
+    theirs, mine = squared(tmp_path / "t.onnx", images=False), squared(tmp_path / "m.onnx", images=True)
+    report = parity.verify(mine, theirs, input_types=("large", "zeros"))
+    assert any(row.beyond_range for row in report.comparisons)
+    assert not report.passed
+
+
+def test_numbers_beside_an_overflow_are_no_evidence_where_nan_is_not_compared(tmp_path: Path) -> None:
+    """Of large inputs x^2 overflows and x^2 k does not: NaN takes the place of infinities, the rest agrees."""
+    ports, numbers = ({"x": ("n", 8)}, {"y": ("n", 8)}), {"k": np.array(1e-30, np.float32)}
+    square = [node("Mul", "x x", "s"), node("Mul", "s k", "y")]
+    theirs = save(tmp_path / "theirs.onnx", graph(square, *ports, numbers))
+    other = [node("Mul", "x x", "s"), node("Sub", "s s", "o"), node("Add", "s o", "t"), node("Mul", "t k", "y")]
+    mine = save(tmp_path / "mine.onnx", graph(other, *ports, numbers))
+    assert parity.verify(mine, theirs, input_types=FINITE_AND_NOT).passed
+    report = parity.verify(mine, theirs, input_types=("large", "zeros"))
+    assert [row.passed for row in report.comparisons if row.beyond_range] == [True]
+    assert not report.passed
+
+
+def test_nan_where_the_reference_is_within_float32_fails(tmp_path: Path) -> None:
+    theirs, mine = tmp_path / "theirs.onnx", tmp_path / "mine.onnx"
+    nodes = [node("Clip", "x low high", "y")]
+    limits = {"low": np.array(-9, np.float32), "high": np.array(9, np.float32)}
+    ports = {"x": ("n", 4)}, {"y": ("n", 4)}
+    save(theirs, graph(nodes, *ports, limits))
+    detour = [
+        node("Mul", "x x", "s"),
+        node("Sub", "s s", "o"),
+        node("Add", "x o", "d"),
+        node("Clip", "d low high", "y"),
+    ]
+    save(mine, graph(detour, *ports, limits))
+    failed = {
+        row.input for row in parity.verify(mine, theirs, input_types=FINITE_AND_NOT).comparisons if not row.passed
+    }
+    assert failed == {"large"}
+
+
+def test_a_tolerance_of_the_user_also_counts_beyond_float32(tmp_path: Path) -> None:
+    theirs, mine = squared(tmp_path / "t.onnx", images=False), squared(tmp_path / "m.onnx", images=True)
+    report = parity.verify(mine, theirs, input_types=FINITE_AND_NOT, rtol=1e-3, atol=1e-3)
+    assert {row.input for row in report.comparisons if not row.passed} == {"large"}
