@@ -84,7 +84,7 @@ def translate_memory_errors(path: Path | str | None, doing: str | Callable[[], s
 
 def release_frames(error: BaseException) -> None:
     """Let go of the local variables of every function that an error passed through: they hold most of the memory."""
-    for each in _chain(error):
+    for each in causes(error):
         traceback.clear_frames(each.__traceback__)
 
 
@@ -110,7 +110,7 @@ def spare_address_space() -> None:
 
 def _find(error: BaseException) -> BaseException | None:
     """Return the error of the chain that says that memory ran out; the tool's own, which names a file, first."""
-    found = [each for each in _chain(error) if _says_so(each)]
+    found = [each for each in causes(error) if _says_so(each)]
     own = [each for each in found if isinstance(each, OutOfMemoryError)]
     return next(iter((*own, *found)), None)
 
@@ -122,7 +122,7 @@ def _reason(text: str) -> str:
     return " ".join(text.split())[:MAX_REASON]
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what led to it."""
     seen: set[int] = set()
     current: BaseException | None = error

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from exporter.errors import BadInputError, OutputError
+from exporter.full_disks import full_disk_error
 from models.http.addresses import redact
 from models.paths import atomic_open, make_folders, replace_durably, require_file
 
@@ -183,18 +184,14 @@ def glob(pattern: Location) -> list[str]:
     return glob_urls(str(pattern))
 
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a disk, or a user's part of it, that is full."""
-
-
 @contextlib.contextmanager
 def translate_os_errors(folder: Path) -> Generator[None]:
     """Turn the operating system's refusals to write below `folder` into `OutputError`."""
     try:
         yield
     except OSError as error:
-        what = "No space left on device" if error.errno in DISK_FULL else error.strerror or error
-        raise OutputError(f"cannot write to {folder}: {what}; no partial file is left there") from error
+        what = full_disk_error(error, folder) or f"cannot write to {folder}: {error.strerror or error}"
+        raise OutputError(f"{what}; no partial file is left there") from error
 
 
 def check_url(url: Location) -> None:

@@ -98,8 +98,14 @@ def format_memory(count: float) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """Return a size in bytes for people, in decimal units: 313.6 MB, 4.2 kB, 12 bytes."""
-    return f"{count} bytes" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
+    """Return a size in bytes for people, in decimal units: 48.1 GB, 2,001.0 MB, 4.2 kB, 12 bytes."""
+    if count < 1e3:
+        return f"{count} bytes"
+    if count < 1e6:
+        return f"{count / 1e3:.1f} kB"
+    if count < 1e10:
+        return f"{count / 1e6:,.1f} MB"
+    return f"{count / 1e9:,.1f} GB"
 
 
 _DEVICES = re.compile(

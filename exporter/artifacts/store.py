@@ -13,6 +13,7 @@ from pathlib import Path
 from exporter.artifacts.folders import restore_folders
 from exporter.artifacts.publication import finish
 from exporter.errors import C3DExportError, OutputError, UsageError
+from exporter.full_disks import translate_full_disk
 from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
 from models.paths import make_folders
@@ -68,7 +69,8 @@ def staging(folder: Path) -> Generator[Path]:
     try:
         with translate_os_errors(folder):
             stage.mkdir()
-        with lock_folder(stage):
+        # a full disk is recognised before the files that fill it are removed
+        with lock_folder(stage), translate_full_disk(folder):
             yield stage
     except C3DExportError as error:
         error.args = tuple(hide_stage(text) if isinstance(text, str) else text for text in error.args)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shlex
@@ -29,6 +28,7 @@ from exporter.errors import (
     UsageError,
     refuse_one,
 )
+from exporter.full_disks import full_disk_error, is_full
 from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
@@ -185,7 +185,13 @@ def exit_code(error: Exception) -> int:
 
 
 def report_error(error: Exception, *, as_json: bool) -> int:
-    """Print an error and return its exit code."""
+    """Print an error and return its exit code; an error on a full disk for temporary files as one of that disk."""
+    if isinstance(error, OSError):  # nor can the rest of stdout be written
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
+    temporary = Path(tempfile.gettempdir())
+    if is_full(temporary):
+        error = full_disk_error(error, temporary) or error
     if isinstance(error, C3DExportError):
         if isinstance(error, CheckFailedError) and error.reports and not as_json:
             from exporter.reports.console import stdout
@@ -198,11 +204,7 @@ def report_error(error: Exception, *, as_json: bool) -> int:
         if as_json:
             _print_json(error)
     elif isinstance(error, OSError):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None
-        where = f"; temporary files are in {tempfile.gettempdir()} ($TMPDIR)" if full else ""
-        print_error(f"the operating system reports: {error}{where}")
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
+        print_error(f"the operating system reports: {error}")
     else:
         print_error(f"this is a bug in c3d-export: {type(error).__name__}: {error}", "; --debug shows the traceback")
     return exit_code(error)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from exporter.engines.base import Runtime
+from exporter.full_disks import temporary_folder
 from exporter.trust import CODE_FORMATS, open_code
 from exporter.types import FormatName
 from models.paths import descriptor_path
@@ -56,8 +56,8 @@ def private_path(stream: BinaryIO, suffix: str) -> Generator[Path]:
 
     It is a link to the open file where the system has one to link to, and otherwise a copy.
     """
-    with tempfile.TemporaryDirectory(prefix="c3d-export-") as folder:
-        path = Path(folder) / f"model{suffix}"
+    with temporary_folder() as folder:
+        path = folder / f"model{suffix}"
         if (source := descriptor_path(stream)) is not None:
             path.symlink_to(source)
         else:

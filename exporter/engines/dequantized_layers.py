@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from exporter.errors import join_limited
+from exporter.full_disks import temporary_folder
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.load import MAX_MESSAGE_BYTES, load_with_weights, load_without_weights
 from exporter.onnx_io.signature import get_signature
@@ -61,8 +61,8 @@ def describe_dequantized_layers(path: Path) -> str | None:
 
 def find_dequantized_layers(path: Path) -> tuple[str, ...]:
     """Return the layers of a file whose inputs a DequantizeLinear makes in onnxruntime's optimised graph."""
-    with TemporaryDirectory(prefix="c3d-export-") as folder:
-        optimized = Path(folder) / "optimized.onnx"
+    with temporary_folder() as folder:
+        optimized = folder / "optimized.onnx"
         options = _options()
         options.optimized_model_filepath = str(optimized)
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

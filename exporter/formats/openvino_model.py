@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from exporter.artifacts.files import sha256_file
 from exporter.foreign_logging import import_openvino, silence_openvino_tools
 from exporter.formats.base import WriteRequest, WriteResult
 from exporter.formats.onnx_graph import VERSIONS, NetworkGraph
+from exporter.full_disks import is_full
 from exporter.openvino_ir import (
     IR_SUFFIX,
     MANIFEST_INFO,
@@ -35,8 +35,6 @@ _ONNX_OPTIONS = ("external_data",)
 """Options of the graph that say nothing of these files."""
 PREPROCESSING = "preprocess."
 """How the names of preprocessing's layers begin: `exporter.formats.onnx_preprocess.nodes.PREFIX` and a dot."""
-MIN_FREE = 1 << 20
-"""Bytes; a disk with less free space is full: what could not be written has filled the rest."""
 _DROPPED = ("framework", "conversion_parameters", "info")
 """What OpenVINO's converter adds to `rt_info`: the ONNX file's metadata, and how the converter was called."""
 
@@ -98,7 +96,7 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
     try:
         import_openvino().save_model(model, str(path), compress_to_fp16=compress)
     except RuntimeError as error:  # of C++ streams, which do not keep what the system answered
-        if shutil.disk_usage(folder).free < MIN_FREE:
+        if is_full(folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise OSError(f"OpenVINO cannot save the model: {error}") from error
     tree = ElementTree.parse(path)  # noqa: S314 - OpenVINO has just written it

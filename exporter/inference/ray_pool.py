@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError, UsageError
+from exporter.full_disks import temporary_folder
 from exporter.inference.ray_cluster import connect
 from exporter.inference.types import RayOptions
 from models.errors import count
@@ -178,10 +178,10 @@ class _Worker:
         self._failure: tuple[str, Any] | None = None
         open_task, files = ray.get(shipped[0])
         try:
-            with tempfile.TemporaryDirectory(prefix="c3d-export-") as folder:
+            with temporary_folder() as folder:
                 for name, content in files.items():
-                    content.tofile(Path(folder) / name)
-                self._task = pickle.loads(open_task)(Path(folder))  # noqa: S301 - made by `map_on_ray`
+                    content.tofile(folder / name)
+                self._task = pickle.loads(open_task)(folder)  # noqa: S301 - made by `map_on_ray`
         except Exception as error:  # noqa: BLE001 - it is raised again by the process that reads the results
             self._failure = _failure(error)
 

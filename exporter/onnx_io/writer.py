@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 from collections.abc import Generator
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from exporter.errors import C3DExportError, UsageError
+from exporter.full_disks import temporary_folder
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import has_ceil_pools
 from exporter.onnx_io.check import find_fault
@@ -101,10 +101,9 @@ def temporary_file(model: ir.Model) -> Generator[Path]:
     Raises:
         OutputError: the folder for temporary files is full, or cannot be written to.
     """
-    with contextlib.ExitStack() as stack:
-        with translate_os_errors(Path(gettempdir())):
-            folder = stack.enter_context(TemporaryDirectory(prefix="c3d-export-"))
-            path = write_onnx(model, Path(folder), "model.onnx", external_data=True)[0]
+    with temporary_folder() as folder:
+        with translate_os_errors(folder.parent):
+            path = write_onnx(model, folder, "model.onnx", external_data=True)[0]
         yield path
 
 

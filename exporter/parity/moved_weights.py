@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.engines.base import Runtime, RuntimeOptions
+from exporter.full_disks import temporary_folder
 from exporter.parity.input_set import InputBatch
 from exporter.results import Precision
 from models.progress import Progress
@@ -86,11 +86,11 @@ def measure_rounding(
     batches = _cover_rows(results)
     squares: dict[tuple[int, str, bool], NDArray[np.float64]] = {}
     number, runs = 0, FEW_RUNS
-    with TemporaryDirectory(prefix="c3d-export-") as folder:
+    with temporary_folder() as folder:
         while number < runs:
             progress(f"running with weights moved by a unit in the last place ({number + 1} of {runs})")
             mover = _Mover(np.random.default_rng(number), number % 2 == 1)
-            copy = stored.write(path, mover, Path(folder))
+            copy = stored.write(path, mover, folder)
             runs = _number_of_runs(mover.count, batches)
             with stored.open(copy, replace(settings, states=())) as runtime:
                 for batch, outputs in batches:

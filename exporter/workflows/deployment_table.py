@@ -43,6 +43,7 @@ from models.built_model import BuiltModel
 from models.errors import count
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
+from models.text import format_bytes
 
 METHOD = (
     "every row is exported and passes the check that `c3d-export` makes before it publishes a file",
@@ -97,8 +98,8 @@ def benchmark_all(
     known = (*model.notes, *clips.notes)
     rows = mark_pareto(tuple(_rows(measured, exported, replace(request, model=options or model), known)))
     _require_some(rows, missing, "measured")
-    megabytes = sum(found.bytes for found in exported) / 1e6
-    written = f"{count(len(exported), 'artifact')} written, of {megabytes:,.0f} MB in all"
+    size = format_bytes(sum(found.bytes for found in exported))
+    written = f"{count(len(exported), 'artifact')} written, of {size} in all"
     best, exact = recommend(rows, request.precision), find_exact(rows)
     return DeploymentTable(
         network=model.title,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
+from exporter.full_disks import temporary_folder
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.array_files import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
@@ -123,12 +123,12 @@ def features(request: FeatureRequest, progress: Progress = no_progress) -> Gener
     yield from failures
     with (
         model,
-        tempfile.TemporaryDirectory(prefix="c3d-export-") as scratch,
+        temporary_folder() as scratch,
         closing(run_videos_anywhere(model, sources, sampling, request.ray, progress)) as items,
     ):
         shapes = _shapes(model)
         for rows in split_videos(items, request.layers):
-            yield _collect(rows, sources[rows.number].name, shapes, request.aggregate, Path(scratch))
+            yield _collect(rows, sources[rows.number].name, shapes, request.aggregate, scratch)
 
 
 def write_features(request: FeatureRequest, files: FeatureFiles, progress: Progress = no_progress) -> FeaturesResult:

@@ -20,8 +20,9 @@ from exporter.bench.deployment.types import BYTES_PER_VALUE, DeploymentRequest, 
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
 from exporter.formats import load_artifact
+from exporter.full_disks import NO_SPACE, full_disk_error
 from exporter.requests import ExportRequest
-from exporter.storage import DISK_FULL, translate_os_errors
+from exporter.storage import translate_os_errors
 from exporter.system import environment, library_version
 from exporter.types import DEFAULT_OPSET, OptimizeOptions, ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
@@ -31,6 +32,7 @@ from models.cache import cache_folder, settings_key
 from models.errors import count
 from models.paths import acquire_lock, atomic_write, is_plain_name, make_folders
 from models.progress import Progress, no_progress
+from models.text import format_bytes
 
 CACHE = "bench-all"
 """The folder of unfinished comparisons, in the cache folder."""
@@ -43,7 +45,6 @@ _OPEN: list[Path] = []
 """This process's folders, while it works in them."""
 DECIDING_LIBRARIES = ("onnxscript", "onnx-ir", "nncf", "tensorrt")
 """Libraries that decide an artifact's bytes, besides those that `environment` names."""
-GB, MEGA = 1e9, 1e6
 
 
 def comparison_key(request: DeploymentRequest, model: BuiltModel, clips: CalibrationClips) -> str:
@@ -133,11 +134,11 @@ def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) 
     needed = (missing + 1) * each if missing else 0
     with translate_os_errors(folder):
         free = shutil.disk_usage(folder).free
-    what = f"{len(variants)} artifacts of at most about {each / GB:.2g} GB each"
     if needed > free:
         raise OutputError(
-            f"{folder}: {what} need {needed / GB:.1f} GB, and {free / GB:.1f} GB are free; --work-dir names another "
-            "disk, --format fewer formats"
+            f"{folder}: {count(missing, 'artifact')} of at most about {format_bytes(each)} each, and one while it is "
+            f"written, need {format_bytes(needed)}, and {format_bytes(free)} are free ({NO_SPACE}); --work-dir names "
+            "another disk, --format fewer formats"
         )
 
 
@@ -200,7 +201,7 @@ def export_variants(
             taken = "by an earlier run"
         if isinstance(found, ExportedVariant):
             exported.append(found)
-            finished(f"{what}: exported and verified {taken}, {found.bytes / MEGA:,.1f} MB")
+            finished(f"{what}: exported and verified {taken}, {format_bytes(found.bytes)}")
         else:
             missing.append(found)
             finished(f"{what}: {'failed' if found.kind == 'failed' else 'cannot be had here'}: {found.reason}")
@@ -227,8 +228,8 @@ def _export(variant: Variant, request: ExportRequest, progress: Progress) -> Exp
     except C3DExportError as error:
         return MissingRow(str(variant), str(error), "failed")
     except Exception as error:  # one format's defect must not cost the others' results
-        if isinstance(error, OSError) and error.errno in DISK_FULL:  # the others would meet it too
-            raise
+        if (full := full_disk_error(error, folder)) is not None:  # the others would meet it too
+            raise full from error
         return MissingRow(str(variant), f"a bug in c3d-export: {type(error).__name__}: {error}", "failed")
     (artifact,) = result.artifacts
     _record(folder, {"artifact": artifact.path.name, "notes": result.notes})

@@ -20,12 +20,12 @@ from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from filelock import Timeout
 
 from exporter.artifacts.store import staging
 from exporter.errors import OutputError, UsageError
+from exporter.full_disks import temporary_folder
 from exporter.inference.features.names import choose_names
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
 from exporter.inference.features.stores import RUN, VideoStore, open_store
@@ -169,8 +169,8 @@ def _staging(path: str) -> Generator[Path]:
         with staging(local) as stage:
             yield stage
     else:
-        with TemporaryDirectory(prefix="c3d-export-") as stage:
-            yield Path(stage)
+        with temporary_folder() as stage:
+            yield stage
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import small_models
@@ -15,7 +18,7 @@ from helpers.run import BIN, call
 
 from exporter.artifacts.files import file_entry
 from exporter.cli import main
-from exporter.cli.error_handling import one_line
+from exporter.cli.error_handling import one_line, report_error
 
 BAD = {
     "missing weights": (["--format", "onnx", "--weights", "none.pth"], 3, "no such checkpoint: none.pth"),
@@ -120,6 +123,23 @@ def test_an_unexpected_error_is_a_bug(
     done = call("c3d-export", "inspect", "m.onnx", cwd=tmp_path, capture=capfd)
     assert (done.returncode, done.stdout) == (70, "")
     assert "ValueError: two lines" in done.stderr
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("the stream failed")])
+def test_a_full_folder_for_temporary_files_is_named(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=60_000_000, used=0, free=0))
+    assert report_error(error, as_json=False) == 3
+    line = capfd.readouterr().err
+    assert line.startswith(f"Error: cannot write temporary files to {tmp_path}: ")
+    assert line.count("\n") == 1
+
+
+def test_an_error_of_stdout_names_no_folder(capfd: pytest.CaptureFixture[str]) -> None:
+    assert report_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), as_json=False) == 3
+    assert capfd.readouterr().err == f"Error: the operating system reports: [Errno 28] {os.strerror(errno.ENOSPC)}\n"
 
 
 def test_control_characters_are_escaped() -> None:

@@ -1,17 +1,26 @@
 """An int8 file that onnxruntime computes in float32 is reported, with what that costs."""
 
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from helpers.graphs import graph, node, normal, run_onnxruntime, save
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.dequantized_layers import describe_dequantized_layers, measure_slowdown, remove_quantization
+from exporter.engines.dequantized_layers import (
+    describe_dequantized_layers,
+    find_dequantized_layers,
+    measure_slowdown,
+    remove_quantization,
+)
 from exporter.engines.onnxruntime import OnnxRuntime
+from exporter.errors import OutputError
 
 CONV: dict[str, Any] = {"kernel_shape": [3, 3, 3], "pads": [1] * 6}
 
@@ -103,3 +112,16 @@ def test_a_quantised_output_of_the_graph_stays() -> None:
     remove_quantization(model)
     assert model.graph.node[-1].output == ["q3"]
     assert set(run_onnxruntime(model, {"x": normal(1, 4, 4, 8, 8)})) == {"y", "q3"}
+
+
+def test_a_full_disk_is_no_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime, which writes its optimised graph into a temporary file, says only that it failed."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf serialization failed.")
+
+    path = save(tmp_path / "m.onnx", quantized(np.int8(0)))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=60_000_000, used=0, free=0))
+    with pytest.raises(OutputError, match="No space left on device"):
+        find_dequantized_layers(path)

@@ -22,7 +22,14 @@ from models.text import format_bytes, shorten
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(12, "12 bytes"), (4_200, "4.2 kB"), (313_646_127, "313.6 MB"), (4_000_000_000, "4,000.0 MB")]
+    ("count", "text"),
+    [
+        (12, "12 bytes"),
+        (4_200, "4.2 kB"),
+        (313_646_127, "313.6 MB"),
+        (4_000_000_000, "4,000.0 MB"),
+        (252_000_000_000, "252.0 GB"),
+    ],
 )
 def test_sizes(count: int, text: str) -> None:
     assert format_bytes(count) == text

@@ -1,0 +1,112 @@
+"""Recognises that a disk is full, in whatever the libraries raise, and raises one class of error that names the folder.
+
+Python raises an OSError with a number. Libraries keep only its text, or less: onnxruntime's serialiser, the streams of
+OpenVINO and torch say that they failed. So the whole chain of causes is looked at, and where it says nothing, the space
+that is left, before the incomplete files are removed: in `temporary_folder` here, and in `exporter.artifacts.store`.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+
+from exporter.errors import C3DExportError, OutputError
+from exporter.memory_errors import causes, is_out_of_memory
+from models.text import format_bytes, shorten
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or a user's part of it, that is full."""
+NO_SPACE = "No space left on device"
+MIN_FREE = 1 << 20
+"""Bytes; a disk with less free space is full: what could not be written has filled the rest."""
+MAX_REASON = 120
+"""Characters of a library's own text."""
+TEXTS = re.compile(r"no space left on device|disk quota exceeded|not enough space on the disk", re.IGNORECASE)
+DEFECTS = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+"""What code raises that is wrong, full disk or not."""
+
+
+def is_full(folder: Path) -> bool:
+    """Return whether a folder's disk has less than `MIN_FREE` bytes of free space; False where it cannot be known."""
+    space = _free_and_total(folder)
+    return space is not None and space[0] < MIN_FREE
+
+
+def _free_and_total(folder: Path) -> tuple[int, int] | None:
+    """Return the bytes of the disk that a folder is on, or will be on; None where the system does not say."""
+    for each in (folder, *folder.absolute().parents):
+        try:
+            usage = shutil.disk_usage(each)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            break
+        return usage.free, usage.total
+    return None
+
+
+def describe_full(folder: Path) -> str:
+    """Return the line about a full disk: the folder, its free space, and for temporary files how to choose another."""
+    space = _free_and_total(folder)
+    shown = ""
+    if space is not None:  # what filled the disk may be removed by now
+        free = f"{format_bytes(space[0])} free of " if space[0] < MIN_FREE else ""
+        shown = f" ({free}{format_bytes(space[1])} in all)"
+    if folder == Path(gettempdir()):
+        return f"cannot write temporary files to {folder}: {NO_SPACE}{shown}; TMPDIR=FOLDER names another folder"
+    return f"cannot write to {folder}: {NO_SPACE}{shown}"
+
+
+def full_disk_error(error: BaseException, folder: Path) -> OutputError | None:
+    """Return an OutputError for an error whose cause is that a disk is full; None for any other one, and for its own.
+
+    Args:
+        error: whatever was raised.
+        folder: what was written to. If its disk has space and that of temporary files has none, these are named.
+    """
+    if isinstance(error, OutputError) or is_out_of_memory(error):
+        return None
+    temporary = Path(gettempdir())
+    place = next((each for each in (folder, temporary) if is_full(each)), None)
+    for cause in causes(error):
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            return OutputError(describe_full(place or folder))
+        if not isinstance(cause, C3DExportError) and TEXTS.search(str(cause)):
+            return OutputError(describe_full(place or folder))
+    says_why = isinstance(error, (C3DExportError, *DEFECTS)) or (isinstance(error, OSError) and error.errno is not None)
+    if place is None or says_why:
+        return None
+    reason = shorten(" ".join(str(error).split()), MAX_REASON)
+    return OutputError(f"{describe_full(place)} ({type(error).__name__}: {reason})")
+
+
+@contextmanager
+def translate_full_disk(folder: Path) -> Generator[None]:
+    """Raise an OutputError instead of any error in the block whose cause is that the disk of `folder` is full."""
+    try:
+        yield
+    except Exception as error:
+        if (full := full_disk_error(error, folder)) is None:
+            raise
+        raise full from error
+
+
+@contextmanager
+def temporary_folder() -> Generator[Path]:
+    """Yield a folder for temporary files, which is removed after the block.
+
+    Raises:
+        OutputError: the disk that it is on is full.
+    """
+    parent = Path(gettempdir())
+    with (
+        translate_full_disk(parent),  # the folder itself takes space
+        TemporaryDirectory(prefix="c3d-export-") as folder,
+        translate_full_disk(parent),  # before the folder's files, which fill the disk, are removed
+    ):
+        yield Path(folder)
