@@ -19,6 +19,7 @@ from exporter.video.packaged import packaged_frames
 from exporter.video.reader import read_first_clip
 from exporter.video.sampling import Sampling
 from exporter.video.sources import expand_sources
+from models.progress import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class DrawnFrames:
     given: bool = False
 
 
-def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterator[DrawnFrames]:
+def draw_frames(length: int, frame_step: int, options: ParityOptions, note: Progress) -> Iterator[DrawnFrames]:
     """Yield frames of the input types asked for, and of the user's videos at their own size.
 
     `random`, `pixels` and `saturated` are noise, the last of black and white; `ties` alternates between two
@@ -67,6 +68,7 @@ def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterato
         length: frames of a clip.
         frame_step: how far apart a video's frames are taken.
         options: seed, samples, videos, and the input types.
+        note: called with a line about each folder of videos of which files are left out.
 
     Raises:
         BadInputError: a video cannot be read or is too short.
@@ -86,7 +88,7 @@ def draw_frames(length: int, frame_step: int, options: ParityOptions) -> Iterato
         height, width = CROPPED
         yield DrawnFrames(f"video {width}x{height}", np.ascontiguousarray(packaged[:, :height, :width]), real=True)
     names: set[str] = set()
-    for source in expand_sources(options.clips):
+    for source in expand_sources(options.clips, note=note):
         clip = read_first_clip(source, None, Sampling(length, frame_step, short="skip"))
         name = file_name(source.url)
         name = name if name not in names else source.name

@@ -86,7 +86,8 @@ def make_video_inputs(
     if "video" in input_types:
         clips.append(("video", frame_transform.batch(packaged_frames(shape[1]))))
     sampling = Sampling(shape[1], preprocessing.frame_step, short="skip")
-    sources = expand_sources(options.clips)
+    notes: list[str] = []
+    sources = expand_sources(options.clips, note=lambda text: notes.append(f"--clip {text}"))
     for source in sources:
         taken, name = {name for name, _ in (*made, *clips)}, file_name(source.url)
         windows = read_first_clip(source, frame_transform, sampling).frames
@@ -98,7 +99,8 @@ def make_video_inputs(
     frames = {len(made) + number: np.rint(windows).astype(np.uint8) for number, (_, windows) in enumerate(clips)}
     made += [(name, clip_transform(windows)) for name, windows in clips]
     rows = {spec.name: np.stack([values for _, values in made])} if made else {}
-    drawn = replace(InputSet.of_rows(rows, [name for name, _ in made], frames), given=given, batch=options.batch_size)
+    drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
+    drawn = replace(drawn, given=given, batch=options.batch_size, notes=tuple(notes))
     return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
 
 
@@ -114,11 +116,15 @@ def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
         BadInputError, UnavailableError, UsageError: see `make_video_inputs`.
     """
     options = options or ParityOptions()
-    drawn = [*draw_frames(int(spec.shape[1]), preprocessing.frame_step, options)]
+    notes: list[str] = []
+    drawn = [
+        *draw_frames(int(spec.shape[1]), preprocessing.frame_step, options, lambda text: notes.append(f"--clip {text}"))
+    ]
     feeds: tuple[Feed, ...] = tuple({spec.name: np.stack([given.frames])} for given in drawn)
     real = {row: given.frames for row, given in enumerate(drawn) if given.real}
     users = tuple(row for row, one in enumerate(drawn) if one.given)
-    inputs = InputSet(feeds, tuple(given.name for given in drawn), real, given=users, batch=options.batch_size)
+    names = tuple(given.name for given in drawn)
+    inputs = InputSet(feeds, names, real, given=users, batch=options.batch_size, notes=tuple(notes))
     return _add_arrays(inputs, (spec,), {spec.name: spec.shape}, options)
 
 

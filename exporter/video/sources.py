@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from exporter.errors import C3DExportError, OutOfMemoryError, VideoError
+from exporter.errors import C3DExportError, OutOfMemoryError, VideoError, join_limited
 from exporter.storage import (
     Location,
     display,
@@ -24,13 +24,23 @@ from exporter.storage import (
     list_files,
     open_input,
 )
+from models.errors import count
+from models.progress import Progress, no_progress
 
 LIST_SUFFIX = ".txt"
 """A file with this suffix lists videos: one name per line, relative to the file; empty lines and `#` comments are
 skipped. A name may be anything but another list."""
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""A folder that holds files with these suffixes and nothing else is one video, whose frames they are. A GIF is a video
-of its own."""
+"""A folder that holds files with these suffixes and no video is one video, whose frames they are. A GIF is a video of
+its own."""
+_VIDEO_NAMES = (
+    ".264 .265 .3g2 .3gp .amv .apng .asf .av1 .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2t .m2ts .m2v "
+    ".m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .swf .ts .vob .webm "
+    ".wmv .y4m"
+)
+VIDEO_SUFFIXES = frozenset(_VIDEO_NAMES.split())
+"""Of a folder that holds files with these suffixes, the others are left out. Whether a file that is taken, or named by
+itself, is a video is decided by its content."""
 MAX_SOURCES, MAX_LIST_BYTES = 1_000_000, 1 << 28
 """The most videos that one call may name, and the size of a list."""
 CAMERA = re.compile(r"camera:(\d{1,4})")
@@ -39,6 +49,8 @@ PATTERN = re.compile(r"%(0\d{1,2})?d")
 
 RefuseName = Callable[[str, C3DExportError], None]
 """Called with a name that stands for no video, or `LIST, line N` of a list, and the reason."""
+MAX_NAMED = 4
+"""Names of files that a note about those left out gives."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +82,14 @@ class Source:
             raise VideoError(f"{self.listed}: {error}") from error
 
 
-def expand_sources(named: Sequence[Location], refuse: RefuseName | None = None) -> list[Source]:
+def expand_sources(
+    named: Sequence[Location], refuse: RefuseName | None = None, note: Progress = no_progress
+) -> list[Source]:
     """Return the videos that paths or URLs name, in order.
 
-    A folder of images is one video, its frames in natural order (`2.jpg` before `10.jpg`). Any other folder stands for
-    the files directly in it, in natural order, without hidden files and images. `frames/%05d.jpg` names images that are
+    A folder stands for the videos directly in it, by their suffixes, in natural order (`2.mp4` before `10.mp4`); one of
+    images is one video, its frames in natural order. Where no suffix is known, all files are taken. Hidden files never
+    are. `frames/%05d.jpg` names images that are
     numbered without a gap, as in FFmpeg; `clips/*.mp4` every file that matches; `camera:0` a camera. A file is only
     looked at when it is opened.
 
@@ -82,6 +97,7 @@ def expand_sources(named: Sequence[Location], refuse: RefuseName | None = None) 
         named: the paths and URLs.
         refuse: called for each name, and each line of a list, that stands for no videos, which is then left out; the
             errors below are then raised for too many videos only.
+        note: called with a line about each folder of which files are left out; images beside videos are not named.
 
     Raises:
         VideoError: one of them names no videos, or all of them more than `MAX_SOURCES`.
@@ -91,20 +107,20 @@ def expand_sources(named: Sequence[Location], refuse: RefuseName | None = None) 
     """
     sources: list[Source] = []
     for name in map(str, named):
-        for source in _expand(name, refuse):
+        for source in _expand(name, refuse, note):
             sources.append(source)
             if len(sources) > MAX_SOURCES:
                 raise VideoError(f"{source.name}: more than {MAX_SOURCES:,} videos; name fewer at once")
     return sources
 
 
-def _expand(name: str, refuse: RefuseName | None) -> Iterator[Source]:
+def _expand(name: str, refuse: RefuseName | None, note: Progress) -> Iterator[Source]:
     listed = not CAMERA.fullmatch(name) and file_name(name).endswith(LIST_SUFFIX)
     try:
         if listed and not is_folder(name):
-            yield from _listed(name, refuse)
+            yield from _listed(name, refuse, note)
         else:
-            yield from _find(name)
+            yield from _find(name, note)
     except OutOfMemoryError:
         raise
     except C3DExportError as error:
@@ -113,12 +129,12 @@ def _expand(name: str, refuse: RefuseName | None) -> Iterator[Source]:
         refuse(name, error)
 
 
-def _find(name: str) -> list[Source]:
+def _find(name: str, note: Progress) -> list[Source]:
     """Return the videos of a name that is not of a list."""
     if CAMERA.fullmatch(name):
         return [Source(name, name, "camera")]
     if is_folder(name):
-        return _folder(name)
+        return _folder(name, note)
     if not is_url(name) and PATTERN.search(Path(name).name) and not exists(name):
         return [_numbered(Path(name))]
     if is_pattern(name):
@@ -133,17 +149,28 @@ def _file(url: str) -> Source:
     return Source(url, display(url))
 
 
-def _folder(folder: str) -> list[Source]:
+def _folder(folder: str, note: Progress) -> list[Source]:
     files = natural_order(list_files(folder))
-    videos = [file for file in files if PurePosixPath(file_name(file)).suffix.lower() not in IMAGE_SUFFIXES]
     if not files:
         raise VideoError(f"{display(folder)}: names no videos: the folder holds no files")
-    if not videos:
-        return [Source(folder, display(folder), "images", tuple(files))]
-    return list(map(_file, videos))
+    videos, images = _with_suffix(files, VIDEO_SUFFIXES), _with_suffix(files, IMAGE_SUFFIXES)
+    taken = videos or images or files
+    if others := [file_name(file) for file in files if file not in {*taken, *images}]:
+        what = "video" if videos else "image"
+        note(
+            f"{display(folder)}: {count(len(others), 'file')} without the suffix of {what}s left out: "
+            f"{join_limited(others, MAX_NAMED)}; name such a file itself to read it"
+        )
+    if images and not videos:
+        return [Source(folder, display(folder), "images", tuple(images))]
+    return list(map(_file, taken))
 
 
-def _listed(name: str, refuse: RefuseName | None) -> Iterator[Source]:
+def _with_suffix(files: Sequence[str], suffixes: Set[str]) -> list[str]:
+    return [file for file in files if PurePosixPath(file_name(file)).suffix.lower() in suffixes]
+
+
+def _listed(name: str, refuse: RefuseName | None, note: Progress) -> Iterator[Source]:
     folder = name.rpartition("/")[0] if is_url(name) else str(Path(name).parent)
     for number, line in _read_list(name):
         place = f"{display(name)}, line {number}"
@@ -152,7 +179,7 @@ def _listed(name: str, refuse: RefuseName | None) -> Iterator[Source]:
                 raise VideoError("neither UTF-8 nor without a NUL character")
             absolute = CAMERA.fullmatch(line) or "://" in line
             target = line if absolute else join(folder, line)
-            found = _find(target)
+            found = _find(target, note)
             if file_name(target).endswith(LIST_SUFFIX) and found == [_file(target)]:
                 raise VideoError(f"{display(target)}: a list names no other list; give both")
         except OutOfMemoryError:

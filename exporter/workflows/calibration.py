@@ -79,8 +79,9 @@ def make_calibration(
     if not options.clips:
         return _without_clips(model, network, seed)
     inside = model.without_preprocessing is not None
-    recordings = _open_all(options.clips, network, samples, inside=inside)
-    recordings, notes = _without_copies(recordings)
+    notes: list[str] = []
+    recordings = _open_all(options.clips, network, samples, notes, inside=inside)
+    recordings = _without_copies(recordings, notes)
     short = [one.name for one in recordings if one.length < one.span]
     recordings = [one for one in recordings if one.length >= one.span]
     calibration, held_out = _divide(recordings, samples, network)
@@ -116,8 +117,10 @@ def _count_samples(spec: TensorSpec, options: CalibrationOptions) -> int:
     return options.samples
 
 
-def _open_all(clips: Sequence[str | Path], network: BuiltModel, samples: int, *, inside: bool) -> list[Recording]:
-    """Open at most `samples` of the recordings that the user names, evenly from all of them."""
+def _open_all(
+    clips: Sequence[str | Path], network: BuiltModel, samples: int, notes: list[str], *, inside: bool
+) -> list[Recording]:
+    """Open at most `samples` of the recordings that the user names, evenly from all of them; notes are added."""
     transform = ProfileTransform.of(network)
     files = [Path(name) for name in clips if str(name).endswith(ARRAYS_SUFFIX)]
     if files and inside:
@@ -133,7 +136,7 @@ def _open_all(clips: Sequence[str | Path], network: BuiltModel, samples: int, *,
             "--calibrate: how frames are preprocessed for these weights is not known; state it with "
             "--preprocess NAME|FILE"
         )
-    sources = expand_sources(videos)
+    sources = expand_sources(videos, note=lambda text: notes.append(f"--calibrate {text}"))
     shown = [file_name(source.url) for source in sources]
     named = [
         (source, name if shown.count(name) == 1 else source.name) for source, name in zip(sources, shown, strict=True)
@@ -146,8 +149,8 @@ def _open_all(clips: Sequence[str | Path], network: BuiltModel, samples: int, *,
     return opened
 
 
-def _without_copies(recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
-    """Return the recordings without further copies of a file, and a note that names these.
+def _without_copies(recordings: Sequence[Recording], notes: list[str]) -> list[Recording]:
+    """Return the recordings without further copies of a file; a note that names these is added.
 
     A file that is named twice, or lies there under two names, would be calibrated on and held out.
     """
@@ -163,9 +166,9 @@ def _without_copies(recordings: Sequence[Recording]) -> tuple[list[Recording], l
         kept.append(one)
         if content:
             known[content] = one.name
-    return kept, [
-        f"--calibrate: files named more than once are taken once: {join_limited(copies, 4)}"
-    ] if copies else []
+    if copies:
+        notes.append(f"--calibrate: files named more than once are taken once: {join_limited(copies, 4)}")
+    return kept
 
 
 def _find_unseen(calibration: Sequence[Clip], held_out: Sequence[Clip]) -> list[int]:

@@ -34,16 +34,18 @@ def open_videos(
         CheckFailedError: the export of a checkpoint does not return what its network returns.
         UnavailableError: the engine, the device or a library is not there.
     """
-    sources, failures = find_sources(request.videos)
+    notes: list[str] = []
+    sources, failures = find_sources(request.videos, notes.append)
     progress("opening the model")
     model = open_model(request.model, worker_options(inference, request.ray), request.build, progress)
+    model.notes += tuple(notes)
     sampling = plan_sampling(model.size[0], model.preprocessing, request.clips)
     progress("loading the model")
     return sources, failures, model, sampling
 
 
-def find_sources(names: Sequence[str | Path]) -> tuple[list[Source], list[VideoFailure]]:
-    """Return the videos, and a failure for each name, or line of a list, that is of none.
+def find_sources(names: Sequence[str | Path], note: Progress) -> tuple[list[Source], list[VideoFailure]]:
+    """Return the videos, and a failure for each name, or line of a list, that is of none; `note` as `expand_sources`.
 
     Raises:
         C3DExportError: no name is of a video: the first one's error; or there are too many videos.
@@ -55,7 +57,7 @@ def find_sources(names: Sequence[str | Path]) -> tuple[list[Source], list[VideoF
         failures.append(VideoFailure(name, str(error), error.exit_code))
         errors.append(error)
 
-    sources = expand_sources(names, refuse)
+    sources = expand_sources(names, refuse, note)
     if not sources and errors:
         raise errors[0]
     return sources, failures

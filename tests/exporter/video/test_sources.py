@@ -40,6 +40,27 @@ def test_a_folder_of_images_is_one_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "taken", "kind", "left_out"),
+    [
+        (["v10.MP4", "README", "labels.txt", "v9.mkv", "a.jpg"], ["v9.mkv", "v10.MP4"], "file", "README, labels.txt"),
+        (["2.png", "1.png", "Thumbs.db"], ["1.png", "2.png"], "images", "Thumbs.db"),
+        (["clip", "other.bin"], ["clip", "other.bin"], "file", ""),  # no suffix is known: their content decides
+        (["a.webm", ".DS_Store", "cover.png"], ["a.webm"], "file", ""),
+    ],
+)
+def test_of_a_folder_what_is_no_video_is_left_out_and_named(
+    names: list[str], taken: list[str], kind: str, left_out: str, tmp_path: Path
+) -> None:
+    folder = touch(tmp_path / "videos", *names)
+    notes: list[str] = []
+    found = expand_sources([folder], note=notes.append)
+    files = [file for source in found for file in (source.images or (source.url,))]
+    assert ([Path(file).name for file in files], {source.kind for source in found}) == (taken, {kind})
+    assert len(notes) == bool(left_out)
+    assert all(f": {left_out}; " in note and note.startswith(f"{folder}: ") for note in notes)
+
+
+@pytest.mark.parametrize(
     ("pattern", "names"),
     [
         ("f%03d.jpg", ["f003.jpg", "f004.jpg", "f005.jpg"]),  # f007 comes after a gap
