@@ -34,9 +34,9 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".t
 """A folder that holds files with these suffixes and no video is one video, whose frames they are. A GIF is a video of
 its own."""
 _VIDEO_NAMES = (
-    ".264 .265 .3g2 .3gp .amv .apng .asf .av1 .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2t .m2ts .m2v "
-    ".m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .swf .ts .vob .webm "
-    ".wmv .y4m"
+    ".264 .265 .3g2 .3gp .amv .apng .asf .av1 .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2t .m2ts "
+    ".m2v .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .swf .ts .vob "
+    ".webm .wmv .y4m"
 )
 VIDEO_SUFFIXES = frozenset(_VIDEO_NAMES.split())
 """Of a folder that holds files with these suffixes, the others are left out. Whether a file that is taken, or named by
