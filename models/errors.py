@@ -9,6 +9,8 @@ MAX_MESSAGE = 10_000
 """Characters of `str()` of an error: a name in a file may have millions, each of which would be escaped."""
 MAX_LIBRARY_MESSAGE = 400
 """Characters of a library's message that stand in one of this tool's."""
+MIN_BEGINNING = 2
+"""Characters from which on the beginning of a name stands for it in `did_you_mean`."""
 
 
 class C3DExportError(Exception):
@@ -91,6 +93,11 @@ def join_limited(items: Iterable[str], most: int = 6) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean mmaction?`: the known name that is spelt most like an unknown one; empty without one."""
-    similar = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {similar[0]}?" if similar else ""
+    """Return `; did you mean mmaction?`: the known name that is most like an unknown one; empty without one.
+
+    It is spelt alike, in whatever case, or begins with the unknown name.
+    """
+    names = {each.lower(): each for each in reversed(list(known))}
+    similar = difflib.get_close_matches(name.lower(), names, n=1)
+    longer = [each for each in reversed(names) if len(name) >= MIN_BEGINNING and each.startswith(name.lower())]
+    return f"; did you mean {names[(similar or longer)[0]]}?" if similar or longer else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,13 +80,19 @@ class LoadedArtifact:
         require_unchanged(self.states)
 
 
-def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChecks | None = None) -> LoadedArtifact:
+def load_artifact(
+    path: Path,
+    formats: Sequence[ArtifactReader],
+    checks: LoadChecks | None = None,
+    takes: Sequence[ArtifactReader] = (),
+) -> LoadedArtifact:
     """Find a model file and its manifest, and check one against the other.
 
     Args:
         path: the model file, or its manifest.
         formats: the formats it may have, recognised by suffix.
         checks: what it must be, for a file that is going to run; None for one that is only read.
+        takes: those of the formats that the caller takes, for the message of a file of none; () for all of them.
 
     Raises:
         ArtifactError: no such file, not an artifact, or a damaged manifest; or code that may not run here.
@@ -94,7 +101,7 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
     named, path = path, find_model(path)
     reader = by_suffix(path, formats)
     if reader is None:
-        raise wrong_suffix(path, formats)
+        raise wrong_file(path, takes or formats)
     wanted = checks or LoadChecks()
     text = beside_text(path)
     pinned = check_expected(named, path, text, wanted)
@@ -115,12 +122,21 @@ def load_artifact(path: Path, formats: Sequence[ArtifactReader], checks: LoadChe
     return LoadedArtifact(path, reader.name, found.manifest, notes, states, vouched, provenance, is_believed)
 
 
-def wrong_suffix(path: Path, formats: Iterable[ArtifactReader]) -> ArtifactError:
-    """Return the error of a file that has the suffix of none of the formats."""
-    suffixes = ", ".join(known.suffix for known in formats)
+def wrong_file(path: Path, formats: Iterable[ArtifactReader]) -> ArtifactError:
+    """Return the error of a file of none of the formats; of a checkpoint it names the command that exports it."""
+    from models.checkpoints.readers import identify
+
+    *others, last = (known.suffix for known in formats)
+    suffixes = " or ".join((*([", ".join(others)] if others else []), last))
+    if checkpoint := identify(path):
+        command = shlex.join(["c3d-export", "--format", "onnx", "--weights", str(path)])
+        return ArtifactError(
+            f"{path}: a checkpoint ({checkpoint}), not an exported file, which ends in {suffixes}; to export it: "
+            f"{command}"
+        )
     return ArtifactError(
-        f"{path}: not an artifact by its name; artifacts end in {suffixes} (c3d-export --format onnx --weights "
-        "CHECKPOINT makes one)"
+        f"{path}: not an exported file, whose name ends in {suffixes}; c3d-export --format onnx --weights CHECKPOINT "
+        "makes one"
     )
 
 
@@ -172,8 +188,10 @@ def find_model(path: Path) -> Path:
     Raises:
         ArtifactError: no such file.
     """
-    if path.suffix == MANIFEST_SUFFIX and path.with_suffix("").is_file():
-        path = path.with_suffix("")
+    if path.suffix == MANIFEST_SUFFIX and (model := path.with_suffix("")).suffix:
+        if path.is_file() and not model.exists():
+            raise ArtifactError(f"no such file: {model}; {path.name} is its manifest by its name")
+        path = model if model.is_file() else path
     require_file(path, "file", ArtifactError)
     recover(path.parent)
     return path

@@ -9,6 +9,7 @@ import click
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
+from exporter.cli.choices import Choice
 from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.options import (
@@ -66,7 +67,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
 @given_input_options
 @click.option(
     "--device",
-    type=click.Choice(("cpu", "cuda")),
+    type=Choice(("cpu", "cuda")),
     default="cpu",
     show_default=True,
     help="Device on which everything runs.",

@@ -9,6 +9,7 @@ import click
 
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
+from exporter.cli.choices import Choice
 from exporter.cli.network_options import labels_option, network_options, take_build_options
 from exporter.cli.options import combine, parse_outputs, take
 from exporter.cli.paths import PATH
@@ -27,7 +28,7 @@ bench_all_options = combine(
     click.option(
         "--format",
         "formats",
-        type=click.Choice(FORMAT_NAMES),
+        type=Choice(FORMAT_NAMES),
         multiple=True,
         help="With --all: only this format. Repeatable. [default: all]",
     ),

@@ -195,11 +195,10 @@ def report_error(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, C3DExportError):
         if isinstance(error, CheckFailedError) and error.reports and not as_json:
             from exporter.reports.console import stdout
-            from exporter.reports.parity import print_parity
+            from exporter.reports.parity import print_reports
 
             with contextlib.suppress(OSError):  # the exit code says it where stdout cannot
-                for report in error.reports:
-                    print_parity(report, stdout())
+                print_reports(error.reports, stdout())
         print_error(str(error))
         if as_json:
             _print_json(error)

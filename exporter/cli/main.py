@@ -10,6 +10,7 @@ import click
 
 from exporter import __version__
 from exporter.cli.bench import bench_command
+from exporter.cli.choices import Choice
 from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import report_error, report_outcome, run
 from exporter.cli.features import features_command
@@ -89,9 +90,7 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
     help=HELP,
     context_settings={"max_content_width": 110},
 )
-@click.option(
-    "--format", "formats", type=click.Choice(FORMAT_NAMES), multiple=True, help="Format to write. Repeatable."
-)
+@click.option("--format", "formats", type=Choice(FORMAT_NAMES), multiple=True, help="Format to write. Repeatable.")
 @network_options("random weights from --seed")
 @click.option(
     "--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's, else 101]"
@@ -121,7 +120,7 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
 @click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
 @click.option(
     "--target",
-    type=click.Choice(TARGETS),
+    type=Choice(TARGETS),
     default="portable",
     show_default=True,
     help="cpu also applies rewrites that are faster only on CPUs, cuda those for onnxruntime's CUDA provider.",

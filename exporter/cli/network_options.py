@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.cli.options import Command, combine, take
 from exporter.cli.paths import parse_source
 from exporter.errors import BadInputError
@@ -40,7 +41,7 @@ layout_option = click.option(
 )
 pool5_option = click.option(
     "--pool5",
-    type=click.Choice(POOL5_CONVENTIONS),
+    type=Choice(POOL5_CONVENTIONS),
     default=None,
     help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right, "
     "VMZ's valid]",
@@ -114,7 +115,7 @@ input_size_option = click.option(
 )
 variant_option = click.option(
     "--variant",
-    type=click.Choice(VARIANTS),
+    type=Choice(VARIANTS),
     default=None,
     help="The published network, or a relative: with pool5 as a global average (video-clip-order-prediction), or that "
     "of Efficient-3DCNNs. [default: the checkpoint's, else c3d]",

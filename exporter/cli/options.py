@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.cli.paths import PATH, parse_source
 from exporter.errors import UnavailableError
 from exporter.isolation.supervisor import can_supervise
@@ -88,14 +89,12 @@ def parse_shape(value: str) -> tuple[str, tuple[int, ...]]:
 
 def choice_option(name: str, choices: tuple[str, ...], default: str, help_text: str) -> Callable[[Command], Command]:
     """Return an option with a fixed list of values."""
-    return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=help_text)
+    return click.option(name, type=Choice(choices), default=default, show_default=True, help=help_text)
 
 
 def device_option(help_text: str) -> Callable[[Command], Command]:
     """Return the option `--device`; without it, the engine's first device is used."""
-    return click.option(
-        "--device", type=click.Choice(DEVICES), help=f"{help_text} [default: cpu; for TensorRT engines cuda]"
-    )
+    return click.option("--device", type=Choice(DEVICES), help=f"{help_text} [default: cpu; for TensorRT engines cuda]")
 
 
 def seed_option(help_text: str) -> Callable[[Command], Command]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.cli.options import combine, given_input_options, seed_option
 from exporter.cli.paths import PATH
 from exporter.cli.renamed import RENAMED_INPUT_TYPES
@@ -102,7 +103,7 @@ tolerance_options = combine(
     ),
     click.option(
         "--engine",
-        type=click.Choice(engine_names()),
+        type=Choice(engine_names()),
         help="Engine that runs the artifact. [default: the one of its format]",
     ),
     click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.cli.error_handling import write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
@@ -42,7 +43,7 @@ PAGE_FRAMES = 12
 @click.option("--per-clip", is_flag=True, help="Also the classes of each clip, with its time in the video.")
 @click.option(
     "--average",
-    type=click.Choice(("probabilities", "scores")),
+    type=Choice(("probabilities", "scores")),
     default=None,
     help="What is averaged over a video's clips: softmax of the scores, or the scores as they are. "
     "[default: the profile's]",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.isolation.streams import separate_library_output
 from exporter.types import FORMAT_NAMES
 
@@ -155,7 +156,7 @@ def _write(command: click.Command, own: Sections, context: click.Context, format
 def _record(option: click.Option, context: click.Context) -> tuple[str, str] | None:
     """Return an option's help record; choices that would not fit into a line are listed in its text."""
     record = option.get_help_record(context)
-    if record is None or len(record[0]) <= MAX_OPTION or not isinstance(option.type, click.Choice):
+    if record is None or len(record[0]) <= MAX_OPTION or not isinstance(option.type, Choice):
         return record
     choices: Sequence[str] = option.type.choices
     names = record[0].partition(" [")[0]

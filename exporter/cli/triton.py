@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.cli.network_options import labels_option
 from exporter.cli.options import (
     choice_option,
@@ -52,7 +53,7 @@ from exporter.triton.types import (
 @click.option("--overwrite", is_flag=True, help="Replace another model of that name, or a version that is there.")
 @click.option(
     "--backend",
-    type=click.Choice(TRITON_BACKENDS),
+    type=Choice(TRITON_BACKENDS),
     default=None,
     help="The engine of the server. [default: onnxruntime for ONNX, pytorch for TorchScript, openvino for OpenVINO]",
 )

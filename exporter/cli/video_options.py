@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.choices import Choice
 from exporter.cli.network_options import labels_option
 from exporter.cli.options import (
     choice_option,
@@ -44,7 +45,7 @@ def parse_names(value: str) -> tuple[str, ...]:
 engine_options = combine(
     click.option(
         "--engine",
-        type=click.Choice(engine_names()),
+        type=Choice(engine_names()),
         default=None,
         help="Engine that runs the model. [default: the first that runs the file: onnxruntime for ONNX]",
     ),

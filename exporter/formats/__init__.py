@@ -1,8 +1,10 @@
 """One module per artifact format. A new format is one module and one line of `FORMATS`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from exporter.artifacts.loading import LoadedArtifact, by_suffix
+from exporter.artifacts.files import has_manifest
+from exporter.artifacts.loading import LoadedArtifact, by_suffix, find_model, wrong_file
 from exporter.artifacts.loading import load_artifact as _load_artifact
 from exporter.engines.base import RuntimeOptions
 from exporter.formats.base import Format
@@ -12,7 +14,7 @@ from exporter.formats.openvino_model import HINT_OPTION
 from exporter.formats.pt2 import Pt2Format
 from exporter.formats.pt2_aoti import AotiFormat
 from exporter.formats.tensorrt import TensorRtFormat
-from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat
+from exporter.formats.torchscript import OPTIMIZE_OPTION, TorchScriptFormat, is_plain_checkpoint
 from exporter.load_checks import LoadChecks
 from exporter.openvino_ir import BFLOAT16
 from exporter.stored_tensors import hash_tensors
@@ -58,6 +60,19 @@ def record_tensors(name: FormatName, model: Path) -> dict[str, str] | None:
     return None if stored.tensors is None else hash_tensors(stored.tensors)
 
 
-def load_artifact(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:
-    """Load a model file of any format and its manifest: see `exporter.artifacts.loading.load_artifact`."""
-    return _load_artifact(path, tuple(FORMATS.values()), checks)
+def load_artifact(path: Path, checks: LoadChecks | None = None, takes: Iterable[FormatName] = ()) -> LoadedArtifact:
+    """Load a model file of any format and its manifest: see `exporter.artifacts.loading.load_artifact`.
+
+    Args:
+        path: the model file, or its manifest.
+        checks: what it must be.
+        takes: the formats that the caller takes, for the message of a file of none; () for all of them.
+
+    Raises:
+        ArtifactError: also of a checkpoint that has the suffix of TorchScript files.
+    """
+    taken = tuple(FORMATS[name] for name in takes) or tuple(FORMATS.values())
+    model = find_model(path)
+    if model.suffix == FORMATS["torchscript"].suffix and not has_manifest(model) and is_plain_checkpoint(model):
+        raise wrong_file(model, taken)
+    return _load_artifact(path, tuple(FORMATS.values()), checks, taken)

@@ -143,6 +143,11 @@ def is_torchscript_archive(path: Path) -> bool:
     return has_member(path, CONSTANTS)
 
 
+def is_plain_checkpoint(path: Path) -> bool:
+    """Return whether a file is an archive that torch.save wrote, by its members' names."""
+    return has_member(path, "/data.pkl") and not is_torchscript_archive(path)
+
+
 def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> BinaryIO:
     """Return the archive as torch writes it, in memory: where it cannot write a file, torch aborts the process."""
     import torch

@@ -21,8 +21,10 @@ def print_export(result: ExportResult, console: Console) -> None:
     """Print what was built, the parity reports, and where the files are."""
     print_field("network", escape(result.network), console)
     print_notes(result.notes, console)
-    print_reports(result.reports, console)
     console.print()
+    if result.reports:
+        print_reports(result.reports, console)
+        console.print()
     for artifact in result.artifacts:
         for entry in artifact.manifest.files:
             path = artifact.path.with_name(entry.path)

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 def print_integrity(reports: Sequence[IntegrityReport], console: Console) -> None:
     """Print each file of each artifact, what libraries read, and the result."""
-    for report in reports:
-        console.print()
+    for number, report in enumerate(reports):
+        if number:
+            console.print()
         print_text(f"integrity of {escape(report.artifact)}", console)
         for file in report.files:
             _print_check(file.fault, _describe(file), console)

@@ -35,6 +35,7 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
     _print_unchanged(result, console)
     print_notes(result.notes, console)
     if result.report is not None:
+        console.print()
         print_parity(result.report, console)
     if not result.modified:
         outcome = "it was copied" if result.files else "it was left as it is"

@@ -28,15 +28,16 @@ NARROW = 80
 
 
 def print_reports(reports: Sequence[ParityReport], console: Console) -> None:
-    """Print the parity report of each artifact."""
-    for report in reports:
+    """Print the parity report of each artifact, with an empty line between two."""
+    for number, report in enumerate(reports):
+        if number:
+            console.print()
         print_parity(report, console)
 
 
 def print_parity(report: ParityReport, console: Console) -> None:
     """Print the comparisons of one artifact, a table for each output, and the result."""
     outputs = list(dict.fromkeys(row.output for row in report.comparisons))
-    console.print()
     print_text(
         f"parity of {escape(report.artifact)} in {escape(report.engine)}; "
         f"absolute errors vs {escape(report.float64_name)}",

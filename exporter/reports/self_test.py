@@ -17,7 +17,6 @@ MAX_LISTED = 20
 
 def print_self_test(report: SelfTestReport, console: Console) -> None:
     """Print a row for each fault type, the faults that were not detected, and the result."""
-    console.print()
     print_text(
         f"self-test of {escape(report.artifact)} in {escape(report.runtime)}; {escape(report.tolerance)}", console
     )

@@ -24,7 +24,7 @@ from exporter.artifacts.files import (
     read_manifest,
     read_manifest_text,
 )
-from exporter.artifacts.loading import wrong_suffix
+from exporter.artifacts.loading import wrong_file
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_rules import is_as_written
 from exporter.artifacts.provenance import check_expected, check_provenance, require_covered, require_single
@@ -155,7 +155,7 @@ def _find(path: Path) -> tuple[Path, Format]:
     form = find_format(model)
     if form is None:
         require_file(path, "file", ArtifactError)
-        raise wrong_suffix(path, FORMATS.values())
+        raise wrong_file(path, FORMATS.values())
     recover(model.parent)
     if not (os.path.lexists(model) or has_manifest(model)):
         raise ArtifactError(f"no such file: {path}")

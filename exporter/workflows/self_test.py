@@ -106,7 +106,7 @@ def _select_fault_types(only: str | None) -> tuple[FaultType, ...]:
 
 
 def _load_onnx(path: Path) -> LoadedArtifact:
-    loaded = load_artifact(path)
+    loaded = load_artifact(path, takes=("onnx",))
     if loaded.format != "onnx":
         raise UsageError(
             f"{path}: faults are injected into ONNX graphs, not into {loaded.format} files; export the same "

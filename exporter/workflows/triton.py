@@ -126,7 +126,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
 
 
 def _read_model(path: Path, checks: LoadChecks | None = None) -> _Model:
-    artifact = load_artifact(path, checks)
+    artifact = load_artifact(path, checks, BACKENDS)
     signature = stated_signature(artifact)
     if signature is None:
         raise ArtifactError(

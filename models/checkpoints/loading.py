@@ -96,7 +96,13 @@ def _check_names(
             f"{tuple(wanted[missing[0]].shape)}; --new-head (new_head=True) newly initialises fc8"
         )
     if missing:
-        hint = "; is it a checkpoint without BatchNorm?" if all(name.startswith("bn") for name in missing) else ""
+        it = "it is" if len(missing) == 1 else "they are"
+        hint = (
+            "; is it a checkpoint without BatchNorm?"
+            if all(name.startswith("bn") for name in missing)
+            else f"; unless --key, --prefix, --layout or --key-map says where {it} (c3d-export inspect FILE lists what "
+            "is there), the file is not complete"
+        )
         tensors = f"{len(missing)} of {count(len(wanted), 'tensor')} {'is' if len(missing) == 1 else 'are'}"
         raise CheckpointError(f"{checkpoint.path}: {tensors} missing: {join_limited(missing)}{hint}")
 

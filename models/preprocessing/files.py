@@ -12,7 +12,7 @@ import msgspec
 from models.config import MAX_MANIFEST_BYTES
 from models.errors import BadInputError, UsageError, did_you_mean, join_limited
 from models.paths import read_small_file
-from models.preprocessing.profiles import PROFILES
+from models.preprocessing.profiles import PROFILES, UNKNOWN
 from models.preprocessing.recipe import Preprocessing
 
 MAX_TOML_BYTES = 1 << 14
@@ -35,9 +35,10 @@ def find_profile(name_or_file: str | Path) -> Preprocessing:
     if isinstance(name_or_file, str) and name_or_file in by_name:
         return by_name[name_or_file]
     if not path.suffix and not path.exists():
-        similar = did_you_mean(str(name_or_file), by_name)
+        offered = [name for name in by_name if name != UNKNOWN.name]
+        similar = did_you_mean(str(name_or_file), offered)
         raise UsageError(
-            f"no profile {name_or_file}; known are {', '.join(by_name)}; or give a .json or .toml file{similar}"
+            f"no profile {name_or_file}; known are {', '.join(offered)}; or give a .json or .toml file{similar}"
         )
     return read_profile(path)
 

@@ -42,7 +42,7 @@ def load_onnx(path: Path, checks: LoadChecks | None = None) -> LoadedArtifact:
         IntegrityError: the manifest beside it describes another file.
         UsageError: it was made for a precision below float32.
     """
-    original = load_artifact(path, checks)
+    original = load_artifact(path, checks, ("onnx",))
     if original.format != "onnx":
         raise ArtifactError(f"{path}: optimize rewrites ONNX files; export the network with --format onnx")
     if original.manifest is not None and (precision := original.manifest.precision) != "fp32":

@@ -148,6 +148,17 @@ def _read(path: Path) -> ReadResult:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def identify(path: Path) -> str | None:
+    """Return the name of a checkpoint's format, by its content; None for another file."""
+    try:
+        with open_mapped(path) as file:
+            found = (kind.name for kind in READERS if kind.detect is not None and kind.detect(file))
+            caffe = file.suffix in ("", ".caffemodel") and looks_like_caffe(file) and not is_text(file.data[:512])
+            return next(found, "Caffe" if caffe else None)
+    except (CheckpointError, OSError):
+        return None
+
+
 def detect_format(file: MappedFile) -> FileFormat:
     """Return the format of a file: by its content, or by its suffix if the content does not identify it.
 
@@ -158,6 +169,8 @@ def detect_format(file: MappedFile) -> FileFormat:
         if kind.detect is not None and kind.detect(file):
             return kind
     head = file.data[:512].lstrip()
+    if head.startswith(b"<?xml") and b"<net " in head:
+        raise CheckpointError(f"{file.path}: an OpenVINO model, from which no weights are read; give its checkpoint")
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
             raise CheckpointError(f"{file.path}: not a checkpoint but {what.format(shlex.quote(str(file.path)))}")

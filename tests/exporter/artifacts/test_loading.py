@@ -1,10 +1,13 @@
 """A model file, its manifest, and how one is checked against the other."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from helpers import small_models
 from helpers.manifests import MANIFEST
 from helpers.openvino_files import MODEL, save
@@ -63,7 +66,7 @@ def test_a_changed_file_is_not_even_loaded(tmp_path: Path) -> None:
 def test_what_is_not_an_artifact(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "c3d.bin").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match=r"no such file|not a file|artifacts end in .onnx, .pt"):
+    with pytest.raises(ArtifactError, match=r"no such file|not a file|whose name ends in .onnx, .pt"):
         load_artifact(tmp_path / name)
 
 
@@ -80,3 +83,29 @@ def test_without_a_manifest_the_graph_does(tmp_path: Path) -> None:
         assert found is not None
         assert [value.name for value in found.inputs] == inputs
     assert stated_signature(LoadedArtifact(tmp_path / "m.pt", "torchscript", None, ())) is None
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a b.pth", "PyTorch"), ("c3d.pt", "PyTorch"), ("c3d.npz", "npz")])
+def test_a_checkpoint_is_told_with_the_command_that_exports_it(name: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if kind == "npz":
+        np.savez(path, a=np.zeros(1, np.float32))
+    else:
+        torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(ArtifactError) as caught:
+        load_artifact(path, takes=("onnx", "openvino"))
+    assert f"a checkpoint ({kind}" in str(caught.value)
+    assert "which ends in .onnx or .xml;" in str(caught.value)
+    assert shlex.split(str(caught.value))[-5:] == ["c3d-export", "--format", "onnx", "--weights", str(path)]
+
+
+def test_another_file_is_told_what_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").write_bytes(b"\0\0\0 ftypisom")
+    with pytest.raises(ArtifactError, match=r"ends in \.onnx; "):
+        load_artifact(tmp_path / "video.mp4", takes=("onnx",))
+
+
+def test_a_manifest_without_its_model_names_that(tmp_path: Path) -> None:
+    (tmp_path / "c3d.onnx.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"no such file: .*c3d\.onnx;"):
+        load_artifact(tmp_path / "c3d.onnx.json")

@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from exporter.cli.choices import Choice
 from exporter.cli.main import cli
 from exporter.cli.sections import SECTIONS, SectionedCommand, SectionedGroup
 
@@ -62,7 +63,7 @@ def test_lines_of_help_are_not_broken_in_names(width: int) -> None:
 
 
 def test_choices_that_do_not_fit_into_a_line_are_in_the_options_text() -> None:
-    few, many = click.Choice(["a", "b"]), click.Choice([f"choice{number}" for number in range(10)])
+    few, many = Choice(["a", "b"]), Choice([f"choice{number}" for number in range(10)])
     options = [click.Option(["--few"], type=few), click.Option(["--many"], type=many, help="Which.")]
     text = CliRunner().invoke(SectionedCommand("x", params=[*options]), ["--help"], terminal_width=80).output
     assert "--few [a|b]" in text

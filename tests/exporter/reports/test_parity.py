@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from exporter.reports.parity import print_parity
+from exporter.reports.parity import print_parity, print_reports
 from exporter.results import Comparison, ParityReport, Placement
 
 
@@ -63,6 +63,14 @@ def test_no_number_is_cut_on_80_columns() -> None:
     assert max(map(len, tables)) <= 80
     assert all(" 5.0e-07 1.0e-07 9.5e-07 3.0e-07     7% 1.000000 same  pass" in line for line in tables)
     assert sum(line.startswith("saturated+video ") for line in tables) == 2
+
+
+def test_the_first_line_is_not_empty_and_one_is_between_two_reports() -> None:
+    stream, value = io.StringIO(), report(passed=True)
+    print_reports([value, value], Console(file=stream, width=80, highlight=False, soft_wrap=True))
+    lines = stream.getvalue().splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("parity of ")]
+    assert (starts[0], len(starts), lines[starts[1] - 1]) == (0, 2, "")
 
 
 def test_the_name_of_a_batch_is_broken_between_its_inputs() -> None:

@@ -28,6 +28,7 @@ def printed(value: SelfTestReport) -> str:
 
 def test_a_good_result() -> None:
     text = printed(report(CAUGHT, BELOW))
+    assert text.startswith("self-test of a/c3d.onnx")
     assert "faults   2 of 2 types: 1 of 1 larger than the budget detected, 1 smaller than it\n" in text
     assert "layers   1 of 1 named exactly" in text
     assert "clean    20 runs of the unmodified artifact, 0 failed; at most 25% of the budget used" in text

@@ -182,7 +182,7 @@ def test_the_artifacts_folder_and_junit(onnx_file: Path, capsys: pytest.CaptureF
     [
         ("none.onnx", "no such file"),
         ("none.pth", "no such file"),
-        ("c3d.txt", "not an artifact by its name"),
+        ("c3d.txt", "not an exported file"),
         (".", "not a file"),
     ],
 )

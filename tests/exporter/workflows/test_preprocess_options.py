@@ -122,7 +122,7 @@ def test_on_the_command_line(folder: Path, capfd: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--preprocess", "nope"), 2, "no profile nope; known are unknown, caffe-sports1m"),
+        (("--preprocess", "nope"), 2, "no profile nope; known are caffe-sports1m"),
         (("--preprocess", "nope.json"), 3, "no such preprocessing profile: nope.json"),
         (("--mean", "nope.npy"), 3, "no such mean file: nope.npy"),
         (("--preprocess", "hx173149", "--mean", "means/mean.npy"), 3, "a mean of 3x16x128x171 does not fit"),

@@ -40,10 +40,12 @@ def test_a_toml_file_needs_only_what_has_no_default(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="no profile cafe; known are unknown, caffe-sports1m"):
+    with pytest.raises(UsageError, match="no profile cafe; known are caffe-sports1m"):
         find_profile("cafe")
     with pytest.raises(UsageError, match=r"; did you mean caffe-sports1m\?$"):
         find_profile("cafe-sports1m")
+    with pytest.raises(UsageError, match=r"; did you mean jfzhang95\?$"):
+        find_profile("JFZ")
 
 
 def test_a_pipe_in_place_of_a_profile_is_refused_without_reading_it(tmp_path: Path) -> None:

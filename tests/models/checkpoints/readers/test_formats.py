@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.openvino_files import MODEL, save
 
 from models import build
 from models.errors import CheckpointError
@@ -51,6 +52,10 @@ def test_what_downloads_leave_instead(suffix: str, content: bytes, reported: str
     path = tmp_path / f"c3d.{suffix}"
     path.write_bytes(content * 50)
     refuse(path, reported)
+
+
+def test_an_openvino_model_is_no_failed_download(tmp_path: Path) -> None:
+    refuse(save(tmp_path, MODEL), "an OpenVINO model")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model", "xyz", "zip"])
