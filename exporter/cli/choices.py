@@ -22,8 +22,7 @@ class Choice(click.Choice[str]):  # noqa: TID251 - this is the one
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            error.message = f"{error.message.removesuffix('.')}{self._hint(str(value), param)}"
-            raise
+            self.fail(f"{error.message.removesuffix('.')}{self._hint(str(value), param)}", param, ctx)
 
     def _hint(self, value: str, param: click.Parameter | None) -> str:
         several = [part for part in re.split(r"[\s,;+]+", value) if part]

@@ -104,6 +104,7 @@ def report_any(error: Exception, *, as_json: bool) -> int:
         told = as_memory_error(error, command_line(), "it started")
         if isinstance(told, OutOfMemoryError):
             release_frames(error)
+        finish()  # before its line, lest the supervisor prints another one where a limit is reached now
         return report_error(told, as_json=as_json)
     except MemoryError:
         os.write(user_stderr().fileno(), NO_MEMORY)

@@ -16,6 +16,7 @@ from exporter.errors import (
     VideoError,
     join_limited,
 )
+from models.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from exporter.video.sources import Source
@@ -29,7 +30,8 @@ VIDEO_SUFFIXES = frozenset((".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp
 def check_given_files(values: Mapping[str, Any]) -> None:
     """Refuse a file or name that is not there, and a checkpoint that holds no network to load.
 
-    URLs are left to the command. The checkpoint is read last, and once: the command takes what was read here.
+    URLs of videos are left to the command. The checkpoint is read last, downloaded first where it is remote, and once:
+    the command takes what was read here.
 
     Args:
         values: {parameter of a command: its value}.
@@ -106,7 +108,6 @@ def _check_layout(name: str) -> None:
 def _check_weights(source: str | Path) -> None:
     from models.checkpoints.sources import is_remote, resolve
     from models.paths import require_file
-    from models.progress import no_progress
 
     if not is_remote(source):
         require_file(resolve(source, no_progress).path, "checkpoint", CheckpointError)
@@ -117,7 +118,22 @@ def _check_checkpoint(source: str | Path, values: Mapping[str, Any]) -> None:
     from models.checkpoints.reading import check_ahead
 
     options = take_build_options(dict(values))
-    check_ahead(source, options.layout, options.selection, options.expect_sha256)
+    with _download_progress(source) as progress:
+        check_ahead(source, options.layout, options.selection, options.expect_sha256, progress)
+
+
+@contextlib.contextmanager
+def _download_progress(source: str | Path) -> Generator[Progress]:
+    """Yield what shows the progress of a download; a local file has none."""
+    from models.checkpoints.sources import is_remote
+
+    if not is_remote(source):
+        yield no_progress
+        return
+    from exporter.reports.console import progress_on_terminal
+
+    with progress_on_terminal() as progress:
+        yield progress
 
 
 def _check_labels(name_or_file: str) -> None:

@@ -25,6 +25,8 @@ QUIET_SECONDS = 0.3
 """The supervisor measures nothing before this time: `--help` has ended before."""
 GRACE_SECONDS = 0.5
 """What a worker has to end by itself after a signal, before it is killed; and what processes have that it leaves."""
+ENDING_SECONDS = 3.0
+"""What a worker has that said that it ends, before it is killed at a limit."""
 Reason = Literal["ended", "exited", "signalled", "crashed", "killed", "timeout", "memory"]
 
 
@@ -139,9 +141,20 @@ class _Watch:
             self.state = self.board.read() or self.state
             quiet = time.monotonic() - self.start < QUIET_SECONDS
             if not quiet and (excess := self.meter.check(self.state)) is not None:
+                if (status := self._await_end()) is not None:
+                    return self._ended(status)
                 self._kill()
                 return Outcome(excess.reason, signal.SIGKILL, self.state, excess.limit, excess.call)
             self._sleep(QUIET_SECONDS if quiet else POLL_SECONDS)
+
+    def _await_end(self) -> int | None:
+        """Return the exit code of a worker that said, before it reached a limit, that it ends; None if it does not."""
+        over = time.monotonic() + ENDING_SECONDS
+        while self.state.finished and time.monotonic() < over:
+            self._sleep(POLL_SECONDS)
+            if (status := self._reap()) is not None:
+                return status
+        return None
 
     def _sleep(self, seconds: float) -> None:
         """Wait until a signal arrives, of an ended child or to stop the tool; read what is printed."""

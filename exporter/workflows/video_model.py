@@ -171,6 +171,7 @@ class _CachedExport:
 
 def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progress) -> tuple[Path, tuple[str, ...]]:
     """Export a checkpoint into the cache folder, unless it is there."""
+    from models.checkpoints.readers import forget_read_ahead
     from models.checkpoints.reading import read_raw
 
     target_format = _format_for(options)
@@ -180,9 +181,10 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     target: Target = FASTEST_TARGET[device] if target_format == "onnx" else "portable"
     progress("reading the checkpoint")
     assert build.weights is not None
-    _, raw = read_raw(build.weights, progress, build.expect_sha256)
+    _, raw = read_raw(build.weights, progress, build.expect_sha256, ahead=True)
     cached = _CachedExport(raw.sha256, build, target_format, OptimizeOptions(target=target))
     if (earlier := cached.find(options.outputs)) is not None:
+        forget_read_ahead()
         found, manifest = earlier
         require_known_profile(display_source(build.weights), manifest.preprocessing, options)
         notes = (

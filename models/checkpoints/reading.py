@@ -7,7 +7,7 @@ from pathlib import Path
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.networks import find_networks
-from models.checkpoints.readers import read_ahead, read_file
+from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, choose
 from models.checkpoints.sources import ResolvedSource, is_remote, resolve
@@ -16,31 +16,39 @@ from models.options import WeightSelection
 from models.progress import Progress, no_progress
 
 
-def check_ahead(source: str | Path, layout: str, selection: WeightSelection, sha256: str | None = None) -> None:
+def check_ahead(
+    source: str | Path,
+    layout: str,
+    selection: WeightSelection,
+    sha256: str | None = None,
+    progress: Progress = no_progress,
+) -> None:
     """Refuse a file that holds no network to load, before torch is imported; `read_raw` then takes what was read here.
-
-    An address is left to the command that downloads it.
 
     Args:
         source: as for `read_checkpoint`.
         layout: an origin's name, or `auto`.
         selection: which of its tensors are the network's.
         sha256: the hash that the file must have.
+        progress: called while something is downloaded.
 
     Raises:
         CheckpointError, UsageError, UnavailableError: as `read_checkpoint`.
     """
-    if not is_remote(source):
-        file = resolve(source, no_progress, sha256)
-        raw = read_ahead(file.path)
-        _check_hash(file, raw, source)
-        find_network(file, raw, layout, selection)
+    file, raw = read_raw(source, progress, sha256, ahead=True)
+    find_network(file, raw, layout, selection)
 
 
 def read_raw(
-    source: str | Path, progress: Progress = no_progress, sha256: str | None = None
+    source: str | Path, progress: Progress = no_progress, sha256: str | None = None, *, ahead: bool = False
 ) -> tuple[ResolvedSource, ReadResult]:
     """Find a checkpoint, download it if need be, and read what it holds under its own names.
+
+    Args:
+        source: as for `read_checkpoint`.
+        progress: called while something is downloaded.
+        sha256: the hash that the file must have.
+        ahead: keep what was read for the next call, see `read_file`.
 
     Raises:
         CheckpointError: not available, unreadable, or not the file that its SHA-256 names.
@@ -49,7 +57,7 @@ def read_raw(
     """
     file = resolve(source, progress, sha256)
     try:
-        raw = read_file(file.path)
+        raw = read_file(file.path, ahead=ahead)
     except CheckpointError as error:
         if not file.cached:
             raise

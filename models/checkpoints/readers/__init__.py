@@ -84,30 +84,31 @@ _read_ahead: dict[Path, tuple[_State, ReadResult]] = {}
 """{path: its state and what was read}; of one file at most."""
 
 
-def read_ahead(path: Path) -> ReadResult:
-    """Read `path`; the call of `read_file` that follows takes what was read, if the file is still the same.
-
-    So a command refuses a bad file before it imports torch, and reads a good one once.
-
-    Raises:
-        CheckpointError, UnavailableError: see `read_file`.
-    """
-    _read_ahead.clear()
-    state = _state(path)
-    read = _read(path)
-    _read_ahead[path] = state, read
-    return read
-
-
-def read_file(path: Path) -> ReadResult:
+def read_file(path: Path, *, ahead: bool = False) -> ReadResult:
     """Read `path` with the reader of its format, and hash it meanwhile.
+
+    Args:
+        path: the file.
+        ahead: keep what was read for the call that follows, which takes it if the file is still the same. So a command
+            refuses a bad file before it imports torch, and reads a good one once.
 
     Raises:
         CheckpointError: no such file, not a file, empty, of an unknown format, or refused by its reader.
         UnavailableError: its reader needs a library that is not installed.
     """
+    now = _state(path)
     state, read = _read_ahead.pop(path, (None, None))
-    return read if read is not None and state == _state(path) else _read(path)
+    if read is None or state != now:
+        read = _read(path)
+    if ahead:
+        forget_read_ahead()
+        _read_ahead[path] = now, read
+    return read
+
+
+def forget_read_ahead() -> None:
+    """Let go of what was read ahead, where no other call takes it."""
+    _read_ahead.clear()
 
 
 def _state(path: Path) -> _State:

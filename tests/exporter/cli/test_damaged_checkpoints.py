@@ -11,12 +11,15 @@ from helpers import hostile_files, small_models
 from helpers.checkpoint_files import ARRAYS, WRITERS
 from helpers.checkpoints import narrow_state
 from helpers.run import call, python
+from helpers.scripted_server import Script, response
 from helpers.small_files import refuse
 
 from exporter.cli.given_files import check_given_files
 from exporter.errors import CheckpointError, UsageError
+from models.builder import build
 from models.checkpoints import readers
-from models.checkpoints.readers import read_ahead, read_file
+from models.checkpoints.readers import read_file
+from models.options import BuildOptions
 
 REFUSED = """
 import json, sys
@@ -118,7 +121,7 @@ def test_a_good_one_is_read_once_and_a_changed_one_again(tmp_path: Path, monkeyp
     first = read_file(path)
     assert len(reads) == 1
     assert read_file(path) is not first  # nothing is kept beyond the first use
-    read_ahead(path)
+    read_file(path, ahead=True)
     torch.save({**narrow_state(), "more": torch.ones(1)}, path)
     assert "more" in read_file(path).tensors
     assert len(reads) == 4
@@ -154,3 +157,23 @@ def test_an_error_is_as_without_reading_ahead(tmp_path: Path, capfd: pytest.Capt
     refuse(path, "it is truncated")
     done = call("c3d-export", "convert", path, "-o", "a.safetensors", cwd=tmp_path, capture=capfd)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+
+
+def test_a_damaged_one_behind_an_address_is_refused_too_and_a_good_one_is_read_once(
+    running: tuple[Script, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, trusted = running
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    monkeypatch.setenv("C3D_EXPORT_CACHE", str(tmp_path / "cache"))
+    torch.save(narrow_state(), tmp_path / "c3d.pth")
+    content = (tmp_path / "c3d.pth").read_bytes()
+    server.replies, server.requests = [response(content[: len(content) // 2])], []
+    with pytest.raises(CheckpointError, match="it was downloaded"):
+        check_given_files({"weights": f"{server.address}/damaged.pth"})
+    reads: list[Path] = []
+    read = readers._read  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(readers, "_read", lambda path: reads.append(path) or read(path))
+    server.replies, server.requests = [response(content)], []
+    check_given_files({"weights": f"{server.address}/good.pth"})
+    assert len(build(BuildOptions(weights=f"{server.address}/good.pth")).network.state_dict()) == 22
+    assert (len(reads), len(server.requests)) == (1, 1)

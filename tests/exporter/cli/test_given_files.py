@@ -93,7 +93,8 @@ def test_videos_of_which_one_is_there(tmp_path: Path) -> None:
 
 def test_weights_that_are_an_address_or_a_tensorflow_prefix(tmp_path: Path) -> None:
     write_v2(tmp_path / "model.ckpt", {name: value.numpy() for name, value in narrow_state().items()})
-    check_given_files({"weights": "https://127.0.0.1:9/a.pth"})
+    with pytest.raises(CheckpointError, match="Connection refused"):
+        check_given_files({"weights": "https://127.0.0.1:9/a.pth"})
     check_given_files({"weights": tmp_path / "model.ckpt"})
     with pytest.raises(BadInputError):
         check_given_files({"weights": tmp_path / "other.ckpt"})

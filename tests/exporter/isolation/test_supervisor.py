@@ -18,6 +18,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 CALL = "with worker.native_call('libx', 'm.x'): "
 ENDS: dict[str, tuple[str, int, str]] = {
     "by itself": ("worker.finish(); sys.exit(7)", 7, ""),
+    "by itself while a limit is reached": (
+        "worker.set_timeout(0.3); worker.finish(); time.sleep(0.6); sys.exit(7)",
+        7,
+        "",
+    ),
     **{
         f"a crash by {number.name}": (
             f"{CALL}os.kill(os.getpid(), {number.value})",

@@ -18,7 +18,7 @@ from exporter.workflows import export as export_workflow
 from exporter.workflows.export import ExportResult, export
 from exporter.workflows.video_model import find_model, is_checkpoint, open_model
 from models.builder import build
-from models.checkpoints import reading
+from models.checkpoints import readers, reading
 from models.options import BuildOptions
 from models.progress import Progress
 
@@ -79,7 +79,11 @@ def test_what_is_a_checkpoint(small_video_model: SmallVideoModel, checkpoint: Pa
 
 def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
+    reads: list[Path] = []
+    read = readers._read  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(readers, "_read", lambda path: reads.append(path) or read(path))
     path, notes = find_model(checkpoint, OPTIONS, progress=steps.append)
+    assert reads == [checkpoint]
     assert path.is_relative_to(cache)
     assert f"{checkpoint}: exported and verified in" in notes[-1]
     assert "writing onnx" in steps
@@ -151,8 +155,8 @@ def test_a_checkpoint_that_is_replaced_while_it_is_exported_is_not_kept_as_the_e
 ) -> None:
     read = reading.read_raw
 
-    def read_and_replace(*args: Any) -> Any:
-        found = read(*args)
+    def read_and_replace(*args: Any, **options: Any) -> Any:
+        found = read(*args, **options)
         save(checkpoint, seed=1)
         return found
 
