@@ -55,6 +55,7 @@ class StructureCheck:
         weights: the number of weights in fewer bits than float32.
         originals: of these, the number that are roundings of one of the reference's, which was taken in their place.
         altered: of these, the names of those that are one of the reference's changed by more than rounding.
+        counts: whether the artifact fails where it differs; not where the user asks for an accuracy (`--min-snr`).
     """
 
     passed: bool | None
@@ -65,6 +66,12 @@ class StructureCheck:
     weights: int = 0
     originals: int = 0
     altered: tuple[str, ...] = ()
+    counts: bool = True
+
+    @property
+    def fails(self) -> bool:
+        """Whether the artifact fails for it."""
+        return self.passed is False and self.counts
 
     def __str__(self) -> str:
         """Return the result as a sentence."""
@@ -74,4 +81,5 @@ class StructureCheck:
         used = f"{self.budget_used:.2g} times the allowed error on {self.worst}"
         weights = f"{self.originals} of {self.weights} weights in fewer bits are the reference's, rounded"
         changed = f"; changed by more than rounding: {', '.join(self.altered)}" if self.altered else ""
-        return f"{evaluated}: {used}; {weights if self.weights else 'no weight is in fewer bits'}{changed}"
+        excused = "" if self.passed or self.counts else "; with --min-snr that is stated and is no failure"
+        return f"{evaluated}: {used}; {weights if self.weights else 'no weight is in fewer bits'}{changed}{excused}"

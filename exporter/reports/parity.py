@@ -80,7 +80,7 @@ def _result(report: ParityReport) -> str:
         return f"[bold red]FAILED[/]: {reason}{budget_percent(worst.budget_used)} of the error budget; {nodes}"
     if report.placement.fallback_nodes:
         return "[bold red]FAILED[/]: some nodes ran on another device (--allow-fallback accepts that)"
-    if report.structure is not None and report.structure.passed is False:
+    if report.structure is not None and report.structure.fails:
         return "[bold red]FAILED[/]: the graph differs from the reference by more than rounding"
     return "[bold red]FAILED[/]: see the notes"
 

@@ -89,7 +89,7 @@ def _check_further(
     with timed(spent, "structure"):
         structure = check_structure(artifact.format, result, golden, options, progress)
     if structure is not None:
-        passed = report.passed and structure.passed is not False
+        passed = report.passed and not structure.fails
         on_purpose: tuple[str, ...] = ()
         if report.passed and not passed and result.precision == "int8":
             on_purpose = (CHANGED_WEIGHTS if structure.altered else BIAS_CORRECTION,)

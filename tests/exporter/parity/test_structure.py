@@ -229,12 +229,34 @@ def test_a_file_compared_with_itself_passes(form: str, tmp_path: Path) -> None:
     assert report.passed
 
 
-def test_a_user_who_states_a_tolerance_gets_that(theirs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fault", "altered"), [("bias of the classes", ()), ("a channel dropped", ("w2.q",))])
+def test_a_user_who_asks_for_an_accuracy_is_told_of_a_fault(
+    fault: str, altered: tuple[str, ...], theirs: Path, tmp_path: Path
+) -> None:
+    faulty = network(tmp_path / "m.onnx", int8, FAULTS[fault])
+    report = verify(faulty, theirs, input_types=("random",), min_snr=3)
+    assert report.passed
+    assert report.structure is not None
+    assert (report.structure.passed, report.structure.counts) == (False, False)
+    assert report.structure.altered == altered
+    assert "--min-snr" in str(report.structure)
+    assert not verify(faulty, theirs, input_types=("random",), min_snr=200).passed
+    assert "--min-snr" not in str(verify(faulty, theirs, input_types=("random",)).structure)
+
+
+def test_a_file_that_only_rounds_passes_with_an_accuracy_too(theirs: Path, tmp_path: Path) -> None:
+    report = verify(network(tmp_path / "m.onnx", int8), theirs, input_types=("random",), min_snr=3)
+    assert report.passed
+    assert report.structure is not None
+    assert report.structure.passed
+    assert "--min-snr" not in str(report.structure)
+
+
+def test_another_tolerance_of_the_user_replaces_the_comparison(theirs: Path, tmp_path: Path) -> None:
     faulty = network(tmp_path / "m.onnx", int8, FAULTS["bias of the classes"])
-    report = verify(faulty, theirs, input_types=("random",), min_snr=10)
+    report = verify(faulty, theirs, input_types=("random",), rtol=1, atol=1)
     assert report.structure is not None
     assert report.structure.passed is None
-    assert report.passed
 
 
 def test_decisions_on_rounded_numbers_are_left_to_the_ratio(theirs: Path, tmp_path: Path) -> None:

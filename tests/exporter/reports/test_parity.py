@@ -3,10 +3,11 @@
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from exporter.reports.parity import print_parity, print_reports
-from exporter.results import Comparison, ParityReport, Placement
+from exporter.results import Comparison, ParityReport, Placement, StructureCheck
 
 
 def report(*, passed: bool, error: float = 5e-7, fallback_nodes: tuple[str, ...] = ()) -> ParityReport:
@@ -92,6 +93,13 @@ def test_a_failure_names_the_worst() -> None:
     text = printed(report(passed=False, error=1.0))
     assert "result   FAILED: 6 of 6 comparisons; worst: random, 1e+05x of the error budget" in text
     assert text.count("FAIL") == 7
+
+
+@pytest.mark.parametrize(("counts", "reason"), [(True, "the graph differs"), (False, "see the notes")])
+def test_a_graph_that_differs_is_the_reason_where_it_counts(reason: str, *, counts: bool) -> None:
+    structure = StructureCheck(False, worst="random", budget_used=30.0, counts=counts)
+    text = printed(replace(report(passed=True), passed=False, structure=structure))
+    assert f"FAILED: {reason}" in text
 
 
 def test_a_fallback_is_named_as_the_reason() -> None:
