@@ -158,7 +158,7 @@ def _levels(node: NodeProto, name: str, graph: _Graph) -> _Levels | None:
     if node.op_type == "Cast" and len(graph.tensors[name].dims) > 1:
         products = [each for each in graph.readers.get(node.output[0], []) if each.op_type == "Mul"]
         scales = [other for each in products for other in each.input if other != node.output[0]]
-        return _Levels((scales[0],), "", 0) if len(scales) == 1 and scales[0] in graph.tensors else None
+        return _Levels((scales[0],), "", -1) if len(scales) == 1 and scales[0] in graph.tensors else None
     return None
 
 
@@ -180,7 +180,7 @@ def _product_scale(node: NodeProto, graph: _Graph) -> tuple[str, ...]:
 def _spread(
     levels: _Levels | None, numbers: dict[str, NDArray[Any]], values: NDArray[Any]
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """Return scale and zero point in shapes that broadcast to the values."""
+    """Return scale and zero point in shapes that broadcast to the values; none where they have no such shape."""
     if levels is None or not levels.scales or any(name not in numbers for name in levels.scales):
         return None, None
     if levels.zero_point and levels.zero_point not in numbers:
@@ -189,7 +189,15 @@ def _spread(
     for name in levels.scales:
         scale = scale * _shape(numbers[name].astype(np.float64), levels, values)
     zeros = _shape(numbers[levels.zero_point], levels, values) if levels.zero_point else None
+    if not all(_broadcasts(each, values) for each in (scale, zeros) if each is not None):
+        return None, None
     return scale, zeros
+
+
+def _broadcasts(numbers: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Return whether numbers broadcast to the values' shape: scales of a larger product do not."""
+    sizes = zip(reversed(numbers.shape), reversed(values.shape), strict=False)
+    return numbers.ndim <= values.ndim and all(own in (1, size) for own, size in sizes)
 
 
 def _scale_error(levels: _Levels, numbers: dict[str, NDArray[Any]], values: NDArray[Any]) -> NDArray[Any] | float:

@@ -279,6 +279,19 @@ def test_decisions_on_rounded_numbers_are_left_to_the_ratio(theirs: Path, tmp_pa
     assert report.passed
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.2])
+def test_scales_that_repeat_the_levels_are_compared(factor: float, tmp_path: Path) -> None:
+    """A weight that is the product of a column of levels and a row of scales, stored as that."""
+    levels, row, other = np.array([[-90], [13], [127], [55]], np.int8), normal(1, 5), normal(4, seed=3)
+    last = [node("Mul", "x g", "z"), node("MatMul", "z w", "y")]
+    ports = {"x": ("n", 4)}, {"y": ("n", 5)}
+    theirs = graph(last, *ports, {"w": levels.astype(np.float32) * row, "g": other}, opset=21)
+    nodes = [node("Cast", "q", "f", to=1), node("Mul", "f s", "w"), *last]
+    mine = graph(nodes, *ports, {"q": levels, "s": row * np.float32(factor), "g": other}, opset=21)
+    report = compare(save(tmp_path / "mine.onnx", mine), save(tmp_path / "theirs.onnx", theirs))
+    assert report.passed is (factor == 1)
+
+
 def casts_last(path: Path) -> Path:
     """Leave a model's nodes as onnxruntime's converter to float16 does: the casts come last."""
     model = onnx.load(path)
