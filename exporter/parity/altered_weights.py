@@ -13,7 +13,8 @@ nothing. These ways to quantise also change a weight, but not the function beyon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+    Term = Callable[[Array, Array, Array], Array]
 
 MIN_SIZE, MIN_AXES = 64, 2
 """Fewer numbers, or a vector of positive ones, are like others by chance."""
@@ -42,6 +44,8 @@ ROUNDING = 1.5
 """How large what factors leave may be, in root mean squares of rounding."""
 UNITS = 2.5
 """Units in the last place by which a rounded product of rounded numbers may be off."""
+CHUNK = 1 << 20
+"""Numbers that are looked at at a time."""
 HALVES = {"float16": (2.0**-10, 2.0**-24), "bfloat16": (2.0**-7, 2.0**-133)}
 """{type: the largest unit in the last place, relative to a number, and the smallest}."""
 
@@ -55,70 +59,116 @@ def is_altered(weight: RoundedWeight, candidates: Sequence[Array]) -> bool:
     """
     if weight.values.size < MIN_SIZE or weight.values.ndim < MIN_AXES or not candidates:
         return False
-    real = _real(weight)
-    cosines = [_cosine(real, candidate) for candidate in candidates]
+    pairs = [_Pair(weight, candidate) for candidate in candidates]
+    cosines = [pair.cosine for pair in pairs]
     best = int(np.argmax(cosines))
-    if cosines[best] < RESEMBLES:
-        return False
-    original = candidates[best].astype(np.float64)
-    unit = _unit(weight, original)
-    return not (_rounds_otherwise(weight, real, original, unit) or _has_own_factors(real, original, unit))
+    return cosines[best] >= RESEMBLES and not (_rounds_otherwise(pairs[best]) or _has_own_factors(pairs[best]))
 
 
-def _real(weight: RoundedWeight) -> Array:
-    values = weight.values.astype(np.float64)
-    if weight.is_float:
-        return values
-    assert weight.scale is not None
-    zeros = 0 if weight.zero_point is None else weight.zero_point.astype(np.float64)
-    return (values - zeros) * weight.scale
+@dataclass(frozen=True)
+class _Pair:
+    """A weight and one of the reference's, of which a million numbers are looked at at a time."""
+
+    weight: RoundedWeight
+    original: Array
+
+    def parts(self) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield what some rows stand for, the reference's numbers, and a level or the largest unit of each number."""
+        weight = self.weight
+        rows = max(1, CHUNK // weight.values[0].size)
+        for start in range(0, len(weight.values), rows):
+            part = slice(start, start + rows)
+            real, numbers = weight.values[part].astype(np.float64), self.original[part].astype(np.float64)
+            if weight.scale is None:
+                relative, smallest = HALVES[weight.values.dtype.name]
+                yield real, numbers, np.maximum(np.abs(numbers) * relative, smallest)
+                continue
+            scale = np.broadcast_to(weight.scale, weight.values.shape)[part]
+            if weight.zero_point is not None:
+                real -= np.broadcast_to(weight.zero_point, weight.values.shape)[part]
+            yield real * scale, numbers, np.maximum(scale, np.finfo(np.float32).tiny)
+
+    def sums(self, axes: Sequence[int | None], *terms: Term) -> Iterator[list[Array]]:
+        """Yield the sums of terms over all axes but one, for each of some axes; over all for None. Axes are kept.
+
+        Args:
+            axes: those that are not summed over.
+            terms: from what `parts` yields to numbers of that shape.
+        """
+        found: dict[tuple[int | None, int], list[Array]] = {}
+        for part in self.parts():
+            for number, term in enumerate(terms):
+                values = term(*part)
+                for axis in axes:
+                    others = tuple(other for other in range(values.ndim) if other != axis)
+                    total, sums = values.sum(others, keepdims=True), found.setdefault((axis, number), [])
+                    if axis == 0 or not sums:
+                        sums.append(total)
+                    else:
+                        sums[0] += total
+        for axis in axes:
+            yield [np.concatenate(found[axis, number]) for number in range(len(terms))]
+
+    @property
+    def cosine(self) -> float:
+        ((product, own, others),) = self.sums(
+            (None,), lambda r, n, _: r * n, lambda r, *_: r * r, lambda _, n, __: n * n
+        )
+        norms = float(np.sqrt(own.item()) * np.sqrt(others.item()))
+        return product.item() / norms if norms else 0.0
 
 
-def _cosine(real: Array, candidate: Array) -> float:
-    norms = float(np.linalg.norm(real)) * float(np.linalg.norm(candidate))
-    return float(np.vdot(real, candidate)) / norms if norms else 0.0
-
-
-def _unit(weight: RoundedWeight, original: Array) -> Array:
-    """Return a level, or the largest unit in the last place of each number."""
-    if weight.scale is not None:
-        return np.maximum(np.broadcast_to(weight.scale, original.shape), np.finfo(np.float32).tiny)
-    relative, smallest = HALVES[weight.values.dtype.name]
-    return np.maximum(np.abs(original) * relative, smallest)
-
-
-def _rounds_otherwise(weight: RoundedWeight, real: Array, original: Array, unit: Array) -> bool:
-    if weight.is_float:
-        return bool((np.abs(real - original) <= UNITS * unit).all()) and not _is_scaled(real, original, unit, None)
-    off = (real - original) / unit
+def _rounds_otherwise(pair: _Pair) -> bool:
+    if pair.weight.is_float:
+        near = all(bool((np.abs(real - numbers) <= UNITS * unit).all()) for real, numbers, unit in pair.parts())
+        return near and not _is_scaled(pair, None)
     low, high = OTHERWISE
-    if not low <= float(np.abs(off).max()) <= high or abs(float(off.mean())) > MAX_SHIFT:
+    largest = max(float((np.abs(real - numbers) / unit).max()) for real, numbers, unit in pair.parts())
+    ((shift,),) = pair.sums((None,), _off)
+    if not low <= largest <= high or abs(shift.item() / pair.original.size) > MAX_SHIFT:
         return False
-    return not _is_scaled(real, original, unit, None, 0, real.ndim - 1)
+    return not _is_scaled(pair, None, 0, pair.original.ndim - 1)
 
 
-def _is_scaled(real: Array, original: Array, unit: Array, *slices: int | None) -> bool:
+def _off(real: Array, numbers: Array, unit: Array) -> Array:
+    return (real - numbers) / unit
+
+
+def _is_scaled(pair: _Pair, *axes: int | None) -> bool:
     """Return whether a weight, or a slice along an axis, is larger or smaller than random rounding makes it."""
-    numbers, off = original / unit, (real - original) / unit
-    for kept in slices:
-        others = tuple(axis for axis in range(real.ndim) if axis != kept)
-        squares = np.square(numbers).sum(others)
-        slopes = (numbers * off).sum(others) / np.where(squares > 0, squares, 1)
-        errors = np.sqrt(np.square(off).mean(others) / np.where(squares > 0, squares, 1))
-        if bool((np.abs(slopes) > SLOPE_ERRORS * errors).any()):
+    terms: tuple[Term, ...] = (
+        lambda _, numbers, unit: np.square(numbers / unit),
+        lambda real, numbers, unit: numbers / unit * _off(real, numbers, unit),
+        lambda real, numbers, unit: np.square(_off(real, numbers, unit)),
+    )
+    for squares, products, errors in pair.sums(axes, *terms):
+        sizes = np.where(squares > 0, squares, 1)
+        slice_size = pair.original.size / squares.size
+        if bool((np.abs(products / sizes) > SLOPE_ERRORS * np.sqrt(errors / slice_size / sizes)).any()):
             return True
     return False
 
 
-def _has_own_factors(real: Array, original: Array, unit: Array) -> bool:
+def _has_own_factors(pair: _Pair) -> bool:
     """Return whether most channels, of the outputs or the inputs, are the reference's times a factor of their own."""
-    for axis in (0, 1, real.ndim - 1):
-        others = tuple({*range(real.ndim)} - {axis})
-        squares = np.square(original).sum(others, keepdims=True)
-        factors = (real * original).sum(others, keepdims=True) / np.where(squares > 0, squares, 1)
+    axes, size = (0, 1, pair.original.ndim - 1), pair.original.size
+    ((units,),) = pair.sums((None,), lambda _, __, unit: np.square(unit))
+    rounding = units.item() / size / 12
+    found = pair.sums(axes, lambda _, numbers, __: np.square(numbers), lambda real, numbers, _: real * numbers)
+    for axis, (squares, products) in zip(axes, found, strict=True):
+        factors = products / np.where(squares > 0, squares, 1)
         middle = float(np.median(factors))
         own = np.abs(factors - middle) > OWN_FACTOR * abs(middle)
-        rounding = np.square(unit).mean() / 12
-        if own.mean() > 0.5 and np.square(real - factors * original).mean() <= ROUNDING**2 * rounding:
+        if own.mean() > 0.5 and _square_error(pair, factors, axis) / size <= ROUNDING**2 * rounding:
             return True
     return False
+
+
+def _square_error(pair: _Pair, factors: Array, axis: int) -> float:
+    """Return the sum of squares of what the reference's numbers times the factors of channels leave."""
+    total, start = 0.0, 0
+    for real, numbers, _ in pair.parts():
+        part = factors[start : start + len(real)] if axis == 0 else factors
+        total += float(np.square(real - part * numbers).sum())
+        start += len(real)
+    return total

@@ -21,7 +21,7 @@ from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.reader import read_model
 from exporter.onnx_io.rounded_weights import RoundedWeight
 from exporter.onnx_io.weights import take_weights
-from exporter.parity.altered_weights import is_altered
+from exporter.parity.altered_weights import CHUNK, is_altered
 from exporter.parity.sources import FileSource, GoldenSource, NetworkSource
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ MIN_FLOAT16 = 1e-7
 """Converters write this number in place of smaller ones."""
 DIGITS: Mapping[str, tuple[int, int]] = {"float16": (11, -24), "bfloat16": (8, -133)}
 """{type: its significant bits, the exponent of its smallest number}."""
-CHUNK = 1 << 20
-"""Numbers that are compared at a time."""
 MIN_LEVEL = 16
 """The largest level of a slice that shares a scale: a scale so coarse that there is none would round anything to 0."""
 MIN_SIZE = 2

@@ -1,5 +1,6 @@
 """Which weights in fewer bits are the reference's, changed by more than rounding."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from helpers.graphs import normal
 from numpy.typing import NDArray
 
 from exporter.onnx_io.rounded_weights import RoundedWeight
+from exporter.parity import altered_weights
 from exporter.parity.altered_weights import is_altered
 
 Floats = NDArray[np.float32]
@@ -16,7 +18,7 @@ CHANNELS = (24, 1, 1, 1, 1)
 
 
 def quantise(values: Floats, levels: NDArray[Any] | None = None) -> RoundedWeight:
-    scale = np.abs(values).reshape(len(values), -1).max(1).reshape(CHANNELS) / np.float32(127)
+    scale = np.abs(values).reshape(len(values), -1).max(1).reshape(-1, 1, 1, 1, 1) / np.float32(127)
     scale[scale == 0] = 1
     rounded = np.rint(values / scale) if levels is None else levels
     return RoundedWeight("w", rounded.astype(np.int8), scale, None, True)
@@ -47,6 +49,13 @@ FAULTS: dict[str, Any] = {
     "a channel missing": drop,
     "the sign of a kernel": flip,
 }
+
+
+@pytest.fixture(autouse=True, params=[1 << 20, 500])
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A weight is looked at as a whole, or in pieces of a few rows."""
+    monkeypatch.setattr(altered_weights, "CHUNK", request.param)
+    return request.param
 
 
 @pytest.mark.parametrize("form", [quantise, half])
@@ -126,3 +135,24 @@ def test_a_rounded_product_of_rounded_numbers() -> None:
     folded = WEIGHT * factors
     assert not np.array_equal(twice, folded.astype(np.float16))
     assert not is_altered(RoundedWeight("w", twice, None, None, True), [folded])
+
+
+@pytest.mark.parametrize("form", [quantise, half])
+@pytest.mark.parametrize("factor", [1.01, 1.0])
+def test_a_large_weight_takes_the_memory_of_a_piece(
+    form: Any, factor: float, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """Scaled, or with factors of its channels: every step is taken."""
+    monkeypatch.setattr(altered_weights, "CHUNK", min(chunk, 1 << 12))
+    large = normal(512, 512, 1, 1, 1)
+    factors = (
+        np.float32(factor) if factor != 1 else np.linspace(0.7, 1.3, 512, dtype=np.float32).reshape(-1, 1, 1, 1, 1)
+    )
+    weight = form(large * factors)
+    tracemalloc.start()
+    try:
+        assert is_altered(weight, [large]) is (factor != 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < large.nbytes
