@@ -151,8 +151,11 @@ def exchange(one: Path, other: Path) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
 
 
-def make_folders(folder: Path) -> None:
+def make_folders(folder: Path) -> list[Path]:
     """Make a folder and those around it, where they are missing, such that a power failure does not undo it.
+
+    Returns:
+        those that were missing, the innermost first.
 
     Raises:
         OSError: the system does not allow it.
@@ -168,6 +171,7 @@ def make_folders(folder: Path) -> None:
         folder = missing[0]
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return missing
 
 
 def fsync(path: Path) -> None:

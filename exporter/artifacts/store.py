@@ -35,8 +35,9 @@ from models.text import find_name_fault
 MAX_NAME_BYTES = 200
 """Bytes of an artifact's name: file systems allow 255, suffixes and staging want some of them."""
 
-_OPEN: dict[Path, Path] = {}
-"""This process's staging folders and the output folders they are in: a process's own, like its open files."""
+_OPEN: dict[Path, tuple[Path, list[Path]]] = {}
+"""This process's staging folders, the output folders they are in, and those that were made for them: a process's own,
+like its open files."""
 
 
 def check_name(name: str) -> None:
@@ -55,17 +56,19 @@ def check_name(name: str) -> None:
 def staging(folder: Path) -> Generator[Path]:
     """Create `folder` and yield a hidden folder inside it to write into; it is removed at the end with its content.
 
+    So are the folders that were made for it, where nothing was published into them.
+
     An error of this project that passes through does not name the hidden folder: the user never sees it.
 
     Raises:
         OutputError: the folder cannot be made or written to.
     """
     with translate_os_errors(folder):
-        make_folders(folder)
+        made = make_folders(folder)
         recover(folder)
     stage = folder / temporary_name()
-    _OPEN[stage] = folder
-    add_stage(stage, folder)
+    _OPEN[stage] = folder, made
+    add_stage(stage, folder, made)
     try:
         with translate_os_errors(folder):
             stage.mkdir()
@@ -79,7 +82,8 @@ def staging(folder: Path) -> Generator[Path]:
         finish_or_discard(stage, folder)
         del _OPEN[stage]
         if not stage.exists():  # else the supervisor tries again: it has memory where this process has none left
-            remove_stage(stage)
+            _remove_empty(made)
+            remove_stage(stage, made)
 
 
 def hide_stage(text: str) -> str:
@@ -89,9 +93,17 @@ def hide_stage(text: str) -> str:
 
 def cleanup_staging() -> None:
     """Finish or remove what this process has staged; for a signal handler that ends it."""
-    for stage, folder in list(_OPEN.items()):
+    for stage, (folder, made) in list(_OPEN.items())[::-1]:
         finish_or_discard(stage, folder, lock_timeout=0)  # the interrupted code may hold the lock
+        _remove_empty(made)
     remove_own_parts()
+
+
+def _remove_empty(folders: Iterable[str | Path]) -> None:
+    """Remove folders, an inner one before the one around it, that nothing is in."""
+    for folder in map(Path, folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def recover(folder: Path) -> None:
@@ -122,7 +134,13 @@ def finish_or_discard(stage: Path, folder: Path, lock_timeout: float = LOCK_TIME
         remove_tree(stage)
 
 
-def clean_up(stages: Iterable[tuple[str, str]]) -> None:
-    """Finish or remove what a process had staged that could not do it itself: (staging folder, output folder)."""
+def clean_up(stages: Iterable[tuple[str, str]], new_folders: Iterable[str] = ()) -> None:
+    """Finish or remove what a process had staged that could not do it itself, with the folders it made that are empty.
+
+    Args:
+        stages: (staging folder, output folder).
+        new_folders: those that the process made.
+    """
     for stage, folder in stages:
         finish_or_discard(Path(stage), Path(folder))
+    _remove_empty(new_folders)

@@ -250,7 +250,7 @@ def report_outcome(outcome: Outcome) -> int:
     if outcome.state.stages:
         from exporter.artifacts.store import clean_up
 
-        clean_up(outcome.state.stages)
+        clean_up(outcome.state.stages, outcome.state.new_folders)
     if outcome.reason == "ended":
         return outcome.code
     if sys.stderr.isatty() and outcome.reason != "signalled":

@@ -60,6 +60,7 @@ class State:
         as_json: whether errors are also printed as JSON.
         finished: whether it has said all that there is to say: its exit code is the command's. Libraries end a process
             too, without an error, where they cannot allocate.
+        new_folders: folders that it made for its output, an inner one before the one around it.
         step: what the last of `calls` is doing, such as the node of a graph; empty where it does not say.
     """
 
@@ -69,6 +70,7 @@ class State:
     max_memory: int | None = None
     as_json: bool = False
     finished: bool = False
+    new_folders: list[str] = field(default_factory=list)
     step: str = ""
 
     def innermost(self) -> list[NativeCall]:
@@ -115,7 +117,8 @@ class Board:
 
 def _encode(state: State) -> bytes:
     calls = ",".join([call.encoded for call in state.calls])
-    rest = _encode_rest(tuple(state.stages), state.timeout, state.max_memory, state.as_json, state.finished)
+    limits = state.timeout, state.max_memory
+    rest = _encode_rest(tuple(state.stages), *limits, state.as_json, state.finished, tuple(state.new_folders))
     return f"[[{calls}],{rest}".encode()
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -70,6 +70,7 @@ def begin(*, as_json: bool = False) -> None:
     _state.timeout = _state.max_memory = None
     _state.as_json, _state.finished = as_json, False
     _state.stages = [(stage, folder) for stage, folder in _state.stages if os.path.lexists(stage)]
+    _state.new_folders = _state.new_folders if _state.stages else []
     _work_seconds, _work_bytes = 0.0, 0
     _write_state()
 
@@ -204,16 +205,21 @@ def default_seconds(path: str | Path) -> float:
     return CALL_SECONDS + SECONDS_PER_MB * _size(path) / 1e6 + _work_seconds
 
 
-def add_stage(stage: Path, folder: Path) -> None:
-    """Say that a staging folder is in use: the supervisor that ends this process removes it."""
+def add_stage(stage: Path, folder: Path, made: Sequence[Path] = ()) -> None:
+    """Say that a staging folder is in use, and which folders were made for it, an inner one before the one around it.
+
+    The supervisor that ends this process removes it, and them where nothing is in them.
+    """
     with _lock:
         _state.stages = [*_state.stages, (str(stage), str(folder))]
+        _state.new_folders = [*map(str, made), *_state.new_folders]
         _write_state()
 
 
-def remove_stage(stage: Path) -> None:
-    """Say that a staging folder is gone."""
+def remove_stage(stage: Path, made: Sequence[Path] = ()) -> None:
+    """Say that a staging folder is gone, and that the folders made for it are gone or in use."""
     with _lock:
+        _state.new_folders = [folder for folder in _state.new_folders if Path(folder) not in made]
         _state.stages = [entry for entry in _state.stages if entry[0] != str(stage)]
         _write_state()
 

@@ -84,7 +84,7 @@ def run_isolated(
                 end_tree(cast("int", process.pid))
             process.join()
             reader.join()
-    clean_up(outcome.state.stages)
+    clean_up(outcome.state.stages, outcome.state.new_folders)
     answer = None if received.empty() else received.get()
     if answer is not None:
         kind, value = answer

@@ -106,7 +106,6 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
         progress(f"writing {folder}")
         staged = stage / name
         with translate_os_errors(request.repository):
-            make_folders(request.repository)
             staged.mkdir()
             if is_new:
                 _copy_model(model, staged / str(number), model_file, folder / str(number))
@@ -116,6 +115,8 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
             text = replace(config, parameters=_parameters(model, number, hashes)).to_text()
             (staged / CONFIG_FILE).write_text(add_header(text), encoding="utf-8")
         kept = version is not None and is_edited(folder / CONFIG_FILE)
+        with translate_os_errors(request.repository):
+            make_folders(request.repository)  # not before: an interrupted run leaves no empty folder
         publish_model(staged, folder, number, is_new=is_new, replaces=replaces, whole=version is None, keep_config=kept)
     text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
     files = tuple(sorted((folder / str(number)).iterdir())) if is_new else ()

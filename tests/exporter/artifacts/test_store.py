@@ -57,7 +57,17 @@ def test_a_signal_that_ends_the_process_removes_what_it_has_staged(tmp_path: Pat
         cleanup_staging()
         assert not first.exists()
         assert not second.exists()
-    assert list(tmp_path.glob("*/*")) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_removed_that_were_made_and_are_empty(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with staging(tmp_path / "there"), staging(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    with staging(tmp_path / "a" / "b") as stage:
+        (stage.parent.parent / "kept").touch()
+    assert [path.name for path in tmp_path.rglob("*")] in (["there", "a", "kept"], ["a", "there", "kept"])
 
 
 def test_what_cannot_be_finished_stays_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
