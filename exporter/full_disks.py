@@ -17,24 +17,26 @@ from tempfile import TemporaryDirectory, gettempdir
 
 from exporter.errors import C3DExportError, OutputError
 from exporter.memory_errors import causes, is_out_of_memory
+from models.temporary import PREFIX
 from models.text import format_bytes, shorten
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a disk, or a user's part of it, that is full."""
 NO_SPACE = "No space left on device"
-MIN_FREE = 1 << 20
-"""Bytes; a disk with less free space is full: what could not be written has filled the rest."""
+MIN_FREE, MIN_FREE_FRACTION = 1 << 20, 1 / 16
+"""Bytes, and the fraction of a small disk; one with less free space is full: what could not be written has filled the
+rest."""
 MAX_REASON = 120
 """Characters of a library's own text."""
 TEXTS = re.compile(r"no space left on device|disk quota exceeded|not enough space on the disk", re.IGNORECASE)
-DEFECTS = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+DEFECTS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError)
 """What code raises that is wrong, full disk or not."""
 
 
 def is_full(folder: Path) -> bool:
-    """Return whether a folder's disk has less than `MIN_FREE` bytes of free space; False where it cannot be known."""
+    """Return whether a folder's disk has less free space than `MIN_FREE`; False where it cannot be known."""
     space = _free_and_total(folder)
-    return space is not None and space[0] < MIN_FREE
+    return space is not None and space[0] < min(MIN_FREE, MIN_FREE_FRACTION * space[1])
 
 
 def _free_and_total(folder: Path) -> tuple[int, int] | None:
@@ -51,11 +53,15 @@ def _free_and_total(folder: Path) -> tuple[int, int] | None:
 
 
 def describe_full(folder: Path) -> str:
-    """Return the line about a full disk: the folder, its free space, and for temporary files how to choose another."""
+    """Return the line about a full disk: the folder, its free space, and for temporary files how to choose another.
+
+    A folder that a run hides in another one is not named.
+    """
+    folder = next((each.parent for each in (folder, *folder.parents) if each.name.startswith(PREFIX)), folder)
     space = _free_and_total(folder)
     shown = ""
-    if space is not None:  # what filled the disk may be removed by now
-        free = f"{format_bytes(space[0])} free of " if space[0] < MIN_FREE else ""
+    if space is not None:
+        free = f"{format_bytes(space[0])} free of " if is_full(folder) else ""  # what filled it may be removed by now
         shown = f" ({free}{format_bytes(space[1])} in all)"
     if folder == Path(gettempdir()):
         return f"cannot write temporary files to {folder}: {NO_SPACE}{shown}; TMPDIR=FOLDER names another folder"

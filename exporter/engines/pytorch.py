@@ -16,6 +16,7 @@ from torch import nn
 from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.torch_settings import apply_settings, require_compiler, require_device
 from exporter.errors import CheckFailedError, OutputError
+from exporter.full_disks import full_disk_error
 from exporter.results import Placement, Precision
 from models.builder import skeleton
 from models.built_model import BuiltModel
@@ -160,9 +161,10 @@ def save_network(model: BuiltModel, path: Path) -> None:
         content["preprocessing"] = {"profile": profile, "mean": mean}
     try:
         torch.save(content, path)
-    except RuntimeError as error:  # torch does not say why; probably the disk is full
+    except RuntimeError as error:  # torch does not say why
+        full = full_disk_error(error, path.parent)
         path.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}") from error
+        raise full or OutputError(f"cannot write {path}: {error}") from error
 
 
 def open_network(path: Path, options: RuntimeOptions) -> PyTorchRuntime:

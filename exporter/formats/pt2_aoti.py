@@ -21,6 +21,7 @@ from exporter.formats.pt2 import describe_times
 from exporter.formats.torch_archive import TorchArchiveFormat, rewrite_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import Variant, fastest_first, make_variant, measure, random_input
+from exporter.full_disks import full_disk_error
 from exporter.system import cpu_features
 from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
@@ -153,7 +154,9 @@ def compile_program(program: ExportedProgram, folder: Path, name: str) -> Path:
             ):
                 aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
         except OSError as error:
-            raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise full_disk_error(error, folder) or OutputError(
+                f"cannot write {folder}: {error.strerror or error}"
+            ) from error
         except Exception as error:  # noqa: BLE001 - the compiler's own errors, those of the C++ compiler and of its assertions
             refused = refused or error
         else:

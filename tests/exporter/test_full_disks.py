@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from exporter.errors import ArtifactError, OutputError, UsageError
-from exporter.full_disks import full_disk_error, temporary_folder, translate_full_disk
+from exporter.full_disks import full_disk_error, is_full, temporary_folder, translate_full_disk
+from models.temporary import temporary_name
 
 SERIALISER = "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf serialization failed."
 
@@ -84,6 +85,18 @@ def test_the_disk_of_temporary_files_is_the_full_one(tmp_path: Path, monkeypatch
         f"cannot write temporary files to {temporary}: No space left on device (4.1 kB free of "
     )
     assert "TMPDIR" in str(error)
+
+
+def test_a_hidden_folder_is_not_named_and_a_small_disk_need_not_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = tmp_path / temporary_name() / "model"
+    found = full_disk_error(OSError(errno.ENOSPC, "full"), hidden)
+    assert str(found).startswith(f"cannot write to {tmp_path}: ")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=80_000, used=0, free=60_000))
+    assert not is_full(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=80_000, used=0, free=4_000))
+    assert is_full(tmp_path)
 
 
 def test_a_full_disk_is_seen_before_its_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
