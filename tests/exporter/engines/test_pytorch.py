@@ -1,7 +1,9 @@
 """The network in PyTorch as an engine: its layers under the names that exported graphs use."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from helpers.reference import CONVOLUTIONS
 
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime, open_compiled_network, open_network, save_network
-from exporter.errors import UnavailableError
+from exporter.errors import OutputError, UnavailableError
 from models.builder import BuiltModel, build
 from models.options import BuildOptions
 from models.preprocessing.network import with_preprocessing
@@ -71,6 +73,21 @@ def test_cuda_that_is_not_there(model: BuiltModel) -> None:
         PyTorchRuntime(model, "float32", RuntimeOptions("cuda")),
     ):
         pass
+
+
+def test_a_full_disk_is_named(model: BuiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_content: object, path: Path) -> None:
+        path.write_bytes(b"a part")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 728384 vs 728336")
+
+    def usage(_folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(total=10**9, free=0 if (tmp_path / "network.pt").exists() else 10**8)
+
+    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(OutputError, match="No space left on device"):
+        save_network(model, tmp_path / "network.pt")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_saved_network_returns_the_same(model: BuiltModel, clip: dict[str, np.ndarray], tmp_path: Path) -> None:  # pyright: ignore

@@ -121,7 +121,7 @@ def test_a_disk_that_takes_no_model_is_an_output_error(
         raise RuntimeError("basic_ios::clear: iostream error")
 
     monkeypatch.setattr(openvino, "save_model", refuse)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1 << 41, free=free))
     with pytest.raises(OutputError, match=message):
         export(ExportRequest(("openvino",), NARROW, output_dir=tmp_path, verify=False))
     assert not list(tmp_path.iterdir())
