@@ -189,7 +189,7 @@ def cli(
 
     folder_notes = new_folder_notes(request.output_dir)
     with progress_on_terminal() as progress:
-        result = export(request, progress)
+        result = export(request, progress, progress.print_finished)
     result = replace(result, notes=(*result.notes, *folder_notes))
     show(result, export_to_dict, print_export, as_json=as_json)
 

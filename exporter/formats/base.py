@@ -32,6 +32,7 @@ class WriteRequest:
         batch_profile: the batch sizes of an engine that is built for a range of them.
         external_data: keep ONNX weights in a file of their own.
         progress: called at each long step.
+        finished: called with a line for each stage of a precision below float32 that is finished.
     """
 
     name: str
@@ -43,6 +44,7 @@ class WriteRequest:
     batch_profile: BatchProfile = field(default_factory=BatchProfile)
     external_data: bool = False
     progress: Progress = no_progress
+    finished: Progress = no_progress
 
     @property
     def outputs(self) -> tuple[str, ...]:

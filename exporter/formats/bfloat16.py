@@ -159,7 +159,7 @@ def search(model: BuiltModel, request: WriteRequest) -> Iterator[Raised]:
         with PyTorchRuntime(network, "float32", RuntimeOptions()) as runtime:
             return held_out.lowest_snr(runtime)
 
-    yield from raise_layers(list(_layers(module, clip_model)), measure, required, request.progress)
+    yield from raise_layers(list(_layers(module, clip_model)), measure, required, request.progress, request.finished)
 
 
 def speed_notes(name: str) -> tuple[str, ...]:

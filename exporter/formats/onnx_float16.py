@@ -67,7 +67,7 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
         with temporary_file(converted.model) as path, Float16Emulation(path, RuntimeOptions()) as runtime:
             return held_out.lowest_snr(runtime)
 
-    for raised in raise_layers(first.layers, measure, required, request.progress):
+    for raised in raise_layers(first.layers, measure, required, request.progress, request.finished):
         name = CANDIDATE if not raised.rows else f"{CANDIDATE} with {count(len(raised.rows), 'layer')} in float32"
         step = Float16(ranges, raised.layers)
         yield Candidate(name, partial(_write, graph, step, raised, model, request))

@@ -89,7 +89,7 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
         done = quantization.plan.apply(graph.model, quantization.ranges, raised)
         return _measure(done.model, held_out)
 
-    for raised in raise_layers(layers, measure, required, request.progress):
+    for raised in raise_layers(layers, measure, required, request.progress, request.finished):
         name = "int8" if not raised.rows else f"int8 with {count(len(raised.rows), 'layer')} in float32"
         yield Candidate(name, partial(_write, quantization, raised, model, request))
 
@@ -110,10 +110,12 @@ def _choose(graph: NetworkGraph, request: WriteRequest, held_out: HeldOut) -> Qu
     if request.optimize.target == "cpu":
         ranges = next(iter(found.values()))
         plan, milliseconds = fastest_plan(graph.model, ranges, request.progress, Measurements(autotune_folder()))
+        request.finished(f"{plan.name}: the fastest of {count(len(milliseconds), 'variant')}")
     decibels = dict[str, float]()
     for method, ranges in found.items():
         request.progress(f"measuring accuracy with ranges by {method}")
         decibels[method] = _measure(plan.apply(graph.model, ranges).model, held_out)
+        request.finished(f"ranges by {method}: {decibels[method]:.1f} dB on the held-out clips")
     best = max(decibels, key=decibels.__getitem__)
     return Quantization(graph, plan, found[best], best, decibels, milliseconds)
 

@@ -148,7 +148,9 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
     for method in METHODS:
         request.progress(f"quantising, ranges by {method.name}")
         quantized = quantize(method)
-        tried.append((_measure(quantized, held_out), method, quantized))
+        reached = _measure(quantized, held_out)
+        tried.append((reached, method, quantized))
+        request.finished(f"ranges by {method.name}: {reached:.1f} dB on the held-out clips")
     reached, best, quantized = max(tried, key=lambda row: row[0])
     decibels = {method.name: snr for snr, method, _ in tried}
     made = {frozenset[str](): quantized}  # the last one: it is the one that is written, if it is accurate enough
@@ -161,7 +163,7 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
         made[raised] = quantize(best, raised)
         return _measure(made[raised], held_out)
 
-    for raised in raise_layers(quantize.layers, measure, required, request.progress):
+    for raised in raise_layers(quantize.layers, measure, required, request.progress, request.finished):
         higher = count(len(raised.rows), "layer")
         name = f"int8 with {higher} in {_raised_precision()}" if raised.rows else "int8"
         chosen = made.pop(raised.layers, None) or quantize(best, raised.layers)

@@ -69,7 +69,11 @@ class Raised:
 
 
 def raise_layers(
-    layers: Sequence[str], measure: Measure, required: float, progress: Progress = no_progress
+    layers: Sequence[str],
+    measure: Measure,
+    required: float,
+    progress: Progress = no_progress,
+    finished: Progress = no_progress,
 ) -> Iterator[Raised]:
     """Yield sets of layers to raise, the smallest that is accurate enough first.
 
@@ -83,6 +87,7 @@ def raise_layers(
         measure: see `Measure`; NaN counts as minus infinity.
         required: the lowest signal-to-noise ratio that is accurate enough, in decibels.
         progress: called before every measurement.
+        finished: called with a line for the first measurement, for all of single layers, and for each layer raised.
     """
     known: dict[frozenset[str], float] = {}
 
@@ -95,16 +100,19 @@ def raise_layers(
 
     everything = frozenset(layers)
     state = Raised((), snr(frozenset(), "no layer raised"))
+    finished(f"no layer raised: {state.snr_db:.1f} dB; {required:g} dB are required")
     if state.snr_db >= required or not layers:
         yield state
     if not layers:
         return
     alone = {layer: snr(everything - {layer}, f"{layer} alone in lower precision") for layer in layers}
+    finished(f"measured what each of {count(len(layers), 'layer')} costs alone")
     for layer in sorted(layers, key=alone.__getitem__):  # stable: equal layers in the order of the forward pass
         raised = state.layers | {layer}
         reached = snr(raised, f"{count(len(raised), 'layer')} raised, {layer} last")
         row = RaisedLayer(layer, _gain(state.snr_db, reached))
         state = replace(state, rows=(*state.rows, row), snr_db=reached)
+        finished(f"{count(len(raised), 'layer')} raised, {layer} last: {reached:.1f} dB")
         if reached >= required or raised == everything:
             yield state
 

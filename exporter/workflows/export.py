@@ -53,12 +53,13 @@ class ExportResult:
     seconds: dict[str, float]
 
 
-def export(request: ExportRequest, progress: Progress = no_progress) -> ExportResult:
+def export(request: ExportRequest, progress: Progress = no_progress, finished: Progress = no_progress) -> ExportResult:
     """Build the network, write every format asked for, verify them, and publish them with their manifests.
 
     Args:
         request: everything that decides the artifacts.
         progress: called at each long step.
+        finished: called with a line for each stage of a precision below float32 that is finished: it takes minutes.
 
     Raises:
         UsageError: options that do not go together.
@@ -76,6 +77,8 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         check_free_space(request, model)
         model = with_preprocessing(model) if request.with_preprocess else model
         clips = _make_clips(request, model, progress)
+        if clips is not None:
+            finished(f"calibration clips: {clips.description}")
         manifest = draft_manifest(request, model, clips)
     options = replace(request.parity, input_types=request.parity.input_types or QUICK)
     with staging(request.output_dir) as stage:
@@ -85,7 +88,11 @@ def export(request: ExportRequest, progress: Progress = no_progress) -> ExportRe
         for name in request.formats:
             progress(f"writing {name}")
             try:
-                accepted.append(_write_format(name, request, model, manifest, clips, stage, golden, seconds, progress))
+                accepted.append(
+                    _write_format(
+                        name, request, model, manifest, clips, stage, golden, seconds, progress, _prefix(finished, name)
+                    )
+                )
             except ParityFailedError as error:
                 failed += error.reports
         if failed:
@@ -116,6 +123,10 @@ def _make_clips(request: ExportRequest, model: BuiltModel, progress: Progress) -
     return make_calibration(model, request.precision.calibration, request.parity.seed, progress)
 
 
+def _prefix(finished: Progress, name: str) -> Progress:
+    return lambda line: finished(f"{name}: {line}")
+
+
 def _write_format(
     name: FormatName,
     request: ExportRequest,
@@ -126,6 +137,7 @@ def _write_format(
     golden: GoldenOutputs | None,
     seconds: dict[str, float],
     progress: Progress,
+    finished: Progress,
 ) -> tuple[WriteResult, ParityReport | None]:
     """Write one format: the first of its candidates that passes parity."""
     wanted = WriteRequest(
@@ -138,6 +150,7 @@ def _write_format(
         batch_profile=request.batch_profile or BatchProfile(),
         external_data=request.external_data,
         progress=progress,
+        finished=finished,
     )
 
     def write(candidate: Candidate, rejected: tuple[Candidate, ...]) -> WriteResult:
@@ -149,6 +162,8 @@ def _write_format(
 
     def verify(written: WriteResult) -> ParityReport:
         assert golden is not None
+        if clips is not None:
+            finished("written; verifying it")
         ours = Vouched(everything=True)  # the file is in this run's own folder
         artifact = LoadedArtifact(written.files[0], name, written.manifest, (), vouched=ours, is_believed=True)
         with timed(seconds, "verify"):

@@ -1,6 +1,6 @@
 """A network of the user's own is exported in int8, verified on held-out clips, and verified again from its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,18 @@ def test_a_residual_network(target: Target, tmp_path: Path, monkeypatch: pytest.
         output_dir=tmp_path,
         name="residual",
     )
-    done = export(request)
+    finished: list[str] = []
+    done = export(request, finished=finished.append)
     (artifact,), (report,) = done.artifacts, done.reports
     assert report.passed
+    # in a log each stage has a line, in this order
+    assert finished[0].startswith("calibration clips: ")
+    measured = artifact.manifest.options["range_methods"]
+    assert isinstance(measured, Sequence)
+    assert [line for line in finished if "ranges by" in line] == [
+        f"onnx: ranges by {row} on the held-out clips" for row in measured
+    ]
+    assert ("onnx: no layer raised: " in finished[-2], finished[-1]) == (True, "onnx: written; verifying it")
     assert artifact.manifest.options["precision"] == "int8"
     assert artifact.manifest.parity is not None
     structure = artifact.manifest.parity.structure
