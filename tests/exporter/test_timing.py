@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from exporter import timing
 from exporter.timing import RoundOptions, interleave, time_interleaved
 
 ENDLESS = RoundOptions(min_rounds=30, max_rounds=30, cooldown_s=0)
@@ -38,6 +39,15 @@ def test_an_item_that_is_removed_leaves_the_later_rounds() -> None:
             items.remove("a")
     assert (seen.count("a"), seen.count("b")) == (2, 4)
     assert list(interleave([], ENDLESS)) == []
+
+
+def test_threads_come_to_rest_before_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(timing, "sleep", done.append)
+    for _, item in interleave("ab", RoundOptions(min_rounds=2, max_rounds=2, cooldown_s=0.25)):
+        done.append(item)
+    assert done[::2] == [0.25] * 4
+    assert sorted(map(str, done[1::2])) == ["a", "a", "b", "b"]
 
 
 @pytest.mark.parametrize(("budget", "rounds"), [(0.0, 3), (1e9, 8)])
