@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import numpy
 import pytest
 import torch
+from helpers import small_models
 from helpers.run import python
 from numpy.typing import NDArray
 
@@ -80,5 +81,7 @@ def test_commands_that_need_no_network_do_not_import_torch(tmp_path: Path) -> No
         "exporter.workflows.optimize",
         *(f"exporter.reports.{name}" for name in names),
     ]
-    done = python(f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)", cwd=tmp_path)
+    small_models.network(tmp_path / "m.onnx")
+    inspect = "import exporter; assert exporter.inspect('m.onnx').tensors"
+    done = python(f"import sys, {', '.join(modules)}; {inspect}; sys.exit('torch' in sys.modules)", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -218,11 +218,10 @@ def _layer_types(model: onnx.ModelProto) -> str:
 def _as_weights(path: Path) -> dict[str, str]:
     """Return whether a model's initialisers would load as a checkpoint; nothing where no layout matches."""
     from models.checkpoints.reading import read_raw
+    from models.checkpoints.summary import describe_checkpoint
 
     try:
         file, raw = read_raw(path)
-        from models.checkpoints.summary import describe_checkpoint  # torch, for a file that can be read
-
         facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS).facts
     except CheckpointError as error:
         return {"as weights": f"no: {without_path(error, path)}"}
@@ -264,10 +263,9 @@ def _artifact(
 
 def _checkpoint(source: str | Path, progress: Progress, options: BuildOptions) -> Inspection:
     from models.checkpoints.reading import read_raw
+    from models.checkpoints.summary import describe_checkpoint
 
     file, raw = read_raw(source, progress, options.expect_sha256)
-    from models.checkpoints.summary import describe_checkpoint  # torch, for a file that can be read
-
     dtypes = sorted({tensor.dtype.name for tensor in raw.tensors.values()})
     facts = {"holds": ", ".join([count(len(raw.tensors), "tensor"), *dtypes])}
     facts |= {"converted": f"from {raw.conventions.source}"} if raw.conventions.source else {}

@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import torch
-
-from models.c3d import C3D, from_config
 from models.checkpoints.checkpoint import Checkpoint, remap_keys
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
-from models.checkpoints.loading import load_into
 from models.checkpoints.networks import find_networks
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, Candidate, choose
@@ -28,6 +25,9 @@ from models.options import BuildOptions
 from models.planning import fit_preprocessing, plan
 from models.pooling import Variant
 from models.preprocessing.profiles import NOT_KNOWN, UNKNOWN
+
+if TYPE_CHECKING:
+    from models.c3d import C3D
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,8 @@ def _describe_classes(checkpoint: Checkpoint, names: ClassNames | None) -> dict[
 
 def check_loading(file: ResolvedSource, raw: ReadResult, layout: str, options: BuildOptions) -> LoadCheck:
     """Load a checkpoint into a network without memory, of the structure that its own shapes and the options state."""
+    from models.checkpoints.loading import load_into
+
     try:
         checkpoint = remap_keys(file, raw, layout, options.selection)
         planned = plan(checkpoint, options)
@@ -180,6 +182,10 @@ def check_loading(file: ResolvedSource, raw: ReadResult, layout: str, options: B
 
 
 def _empty_network(config: C3DConfig) -> C3D:
+    import torch
+
+    from models.c3d import from_config
+
     with torch.device("meta"):
         return from_config(config)
 

@@ -9,6 +9,7 @@ from helpers.run import call, run
 from helpers.small_models import convolution
 
 from exporter.bench import roofline, rounds, runner
+from exporter.bench.roofline import Product
 from exporter.errors import OutputError
 from exporter.reports import html
 from exporter.workflows.export import ExportResult
@@ -70,6 +71,7 @@ def test_a_page_that_cannot_be_written_does_not_hide_the_result(
     folder: Path, short: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(html, "write_page", refuse_to_write)
+    monkeypatch.setattr(runner, "measure_product", lambda *_: Product(1e9, "fake"))
     few = ("--threads", 1, "--rounds", 3, "--load-rounds", 1, "--batch", 1)
     done = call("c3d-export", "bench", "m.onnx", *few, "--html", "b.html", cwd=folder, capture=capfd)
     assert done.returncode == 3
