@@ -172,10 +172,10 @@ def _check_any(videos: Sequence[str]) -> None:
     """Check that one of the videos of `predict` or `features` is there, of which each fails alone."""
     if any(map(_is_remote, videos)):
         return
-    from exporter.video.sources import expand_sources
+    from exporter.video.sources import iterate_sources
 
     errors: list[C3DExportError] = []
-    for source in expand_sources(videos, lambda _, error: errors.append(error)):
+    for source in iterate_sources(videos, lambda _, error: errors.append(error)):
         try:
             _require_video(source)
             return

@@ -105,13 +105,20 @@ def expand_sources(
         UsageError: no such protocol of a URL.
         UnavailableError: the library of a URL's protocol is not installed.
     """
-    sources: list[Source] = []
+    return list(iterate_sources(named, refuse, note))
+
+
+def iterate_sources(
+    named: Sequence[Location], refuse: RefuseName | None = None, note: Progress = no_progress
+) -> Iterator[Source]:
+    """Yield what `expand_sources` returns, and call `refuse` where its turn is: names are in the order given."""
+    number = 0
     for name in map(str, named):
         for source in _expand(name, refuse, note):
-            sources.append(source)
-            if len(sources) > MAX_SOURCES:
+            number += 1
+            if number > MAX_SOURCES:
                 raise VideoError(f"{source.name}: more than {MAX_SOURCES:,} videos; name fewer at once")
-    return sources
+            yield source
 
 
 def _expand(name: str, refuse: RefuseName | None, note: Progress) -> Iterator[Source]:

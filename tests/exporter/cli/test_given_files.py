@@ -102,6 +102,16 @@ def test_weights_that_are_an_address_or_a_tensorflow_prefix(tmp_path: Path) -> N
         check_given_files({"weights": tmp_path / "model.ckpt", "layout": "jfzhang95"})
 
 
+def test_errors_are_in_the_order_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_text("one.mp4\nempty\ntwo.mp4\n")
+    with pytest.raises(VideoError, match=r"list\.txt, line 1: .*list\.txt, line 2: .*list\.txt, line 3: "):
+        check_given_files({"videos": ("list.txt",)})
+    with pytest.raises(VideoError, match=r"a\.mp4.*empty.*b\.mp4"):
+        check_given_files({"videos": ("a.mp4", "empty", "b.mp4")})
+
+
 @pytest.mark.parametrize("videos", ["clip.3gp", "clip.ogv", "https://127.0.0.1:9/clip.ts"])
 def test_a_folder_of_tensorflow_is_a_model_whatever_the_videos_are_called(videos: str, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
