@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 from exporter.errors import UnavailableError, VideoError
 from exporter.isolation.worker import native_call
-from exporter.storage import open_input
+from exporter.storage import file_name, open_input
 from exporter.video.sources import Source
 from exporter.video.types import VideoSummary
 from models.errors import count, install_command
@@ -39,6 +39,8 @@ EXACT_COUNT = "mp4"
 STAMPED_WRONG = frozenset(("h264", "hevc"))
 """Codecs for whose frames FFmpeg guesses wrong time stamps in AVI, which has none: those of a frame that is shown later
 than others that follow it in the file."""
+TARGA = ".tga"
+"""Files of this suffix are refused: FFmpeg takes some of them for a video of H.261 or H.263, and shows noise."""
 CAMERA = "/dev/video{}"
 """The device of a camera, for FFmpeg's input `v4l2`."""
 
@@ -195,6 +197,8 @@ class FileFrames:
                 return self._stack.enter_context(av.open(device, "r", format="v4l2"))
             except (FFmpegError, OSError) as error:
                 self._refuse(f"cannot open the camera {device}", error)
+        if Path(file_name(self._source.url)).suffix.lower() == TARGA:
+            raise VideoError(f"{self._source.name}: a TGA image has no mark that FFmpeg knows it by; convert it to PNG")
         stream = self._stack.enter_context(_open_file(self._source))
         # no name: by a suffix such as .gif FFmpeg would search the whole of any file for what begins such a video
         unnamed = cast(BinaryIO, SimpleNamespace(read=stream.read, seek=stream.seek, tell=stream.tell))

@@ -89,3 +89,9 @@ def test_no_image_can_be_decoded(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as raised:
         open_video(expand_sources([tmp_path])[0])
     assert str(raised.value) == f"{tmp_path}: no image can be decoded"
+
+
+def test_a_tga_image_is_refused_whatever_ffmpeg_takes_it_for(tmp_path: Path) -> None:
+    Image.fromarray(moving(1)[0]).save(tmp_path / "frame.TGA")
+    with pytest.raises(VideoError, match="TGA image"):
+        open_video(expand_sources([tmp_path / "frame.TGA"])[0])
