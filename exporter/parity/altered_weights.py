@@ -99,7 +99,7 @@ class _Pair:
         for part in self.parts():
             for number, term in enumerate(terms):
                 values = term(*part)
-                for axis in axes:
+                for axis in dict.fromkeys(axes):
                     others = tuple(other for other in range(values.ndim) if other != axis)
                     total, sums = values.sum(others, keepdims=True), found.setdefault((axis, number), [])
                     if axis == 0 or not sums:

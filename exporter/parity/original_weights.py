@@ -3,14 +3,15 @@
 A weight is found by its numbers, not by its name: one of the reference of the same size, each number of which is within
 half a unit in the last place, or half a level, of the artifact's. Rounding to the nearest explains exactly that, so the
 artifact may be evaluated with the reference's numbers in its place. Layers count with the batch normalisation after
-them folded in, too. What was transformed otherwise before it was rounded (Winograd's transforms) is not found.
+them folded in, too, and those that Winograd's transforms made of either (`exporter.passes.winograd`). What another tool
+transformed before it was rounded is not found.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,37 @@ def match_weight(weight: RoundedWeight, originals: Originals, *, folded: bool) -
         if fitting:
             return WeightMatch(None)
         candidates += [each for orders in layouts for each in orders]
-    return WeightMatch(None, is_altered(weight, candidates))
+    if is_altered(weight, candidates):
+        return WeightMatch(None, altered=True)
+    return _match_transformed(weight, groups)
+
+
+def _match_transformed(weight: RoundedWeight, groups: Sequence[Mapping[int, Sequence[Array]]]) -> WeightMatch:
+    """Return what the reference holds of a weight that Winograd's transforms made; one is computed at a time."""
+    from exporter.passes.winograd.weights import transformed_weights
+
+    shape, altered = weight.values.shape, False
+    rows = _without_first_axis(weight)
+    for original in (each for group in groups for found in group.values() for each in found):
+        for candidate in transformed_weights(original, shape):
+            numbers = candidate.reshape(rows.values.shape)
+            if _is_rounding(rows, numbers):
+                return WeightMatch(candidate if weight.is_float else _levels(weight, candidate, slice(None)))
+            altered = altered or is_altered(rows, [numbers])
+    return WeightMatch(None, altered)
+
+
+def _without_first_axis(weight: RoundedWeight) -> RoundedWeight:
+    """Return a weight (1, N, …) as (N, …), so that it is compared in parts; others as they are."""
+    values = weight.values
+    if values.ndim < 2 or len(values) != 1 or weight.block:
+        return weight
+
+    def strip(numbers: Any) -> Any:
+        return numbers[0] if np.ndim(numbers) == values.ndim else numbers
+
+    fields = {name: strip(getattr(weight, name)) for name in ("scale", "zero_point", "scale_error")}
+    return replace(weight, values=values[0], **fields)
 
 
 def _layouts(original: Array, shape: tuple[int, ...]) -> Iterator[Array]:

@@ -34,9 +34,9 @@ from exporter.passes.builder import Builder
 from exporter.passes.cancel_transposes import FIRST, IMAGE_FIRST, IMAGE_LAST, LAST
 from exporter.passes.conv_pattern import ConvMatch
 from exporter.passes.graph import add_initializer, display_name, read_array
-from exporter.passes.winograd.cook_toom import TAPS
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import MAX_MATRIX_FRAMES, Tiling, tiling, time_matrix
+from exporter.passes.winograd.weights import point_weights, points_matrix, space_matrix
 
 FRAMES_COPIED = 4
 """A part of time slices the frames that it reads first if the clip has more than this many times as many frames.
@@ -75,8 +75,8 @@ class Emitter(abc.ABC):
     def _matrix(self, name: str, matrix: NDArray[np.float64]) -> ir.Value:
         return self._builder.constant(f"winograd.{name}", matrix.astype(np.float32))
 
-    def _store_weights(self, transformed: NDArray[np.float64]) -> ir.Value:
-        values = np.ascontiguousarray(transformed.astype(np.float32))
+    def _store_weights(self, transformed: NDArray[np.float32]) -> ir.Value:
+        values = np.ascontiguousarray(transformed)
         return add_initializer(self.model, f"{self._weight.name}.winograd", ir.tensor(values))
 
 
@@ -184,9 +184,8 @@ class WinogradEmitter(Emitter):
         points, taps = matrix.shape
         part = match.inputs // tiles.parts
         if self.precomputed:
-            trained = read_array(weight).astype(np.float64).reshape(match.outputs, tiles.parts, part, taps)
-            order = "pt,kqct->pqkc" if self._weights_first else "pt,kqct->pqck"
-            return self._store_weights(np.einsum(order, matrix, trained, optimize=True)[None])
+            trained = read_array(weight)
+            return self._store_weights(point_weights(matrix, trained, tiles.parts, weights_first=self._weights_first))
         filters = self._matrix(
             f"weight.{tiles.time_points}.{self.tile_shape.space}", matrix.reshape(points, 1, 1, 1, taps)
         )
@@ -204,10 +203,7 @@ class WinogradEmitter(Emitter):
 
     def _points_matrix(self) -> NDArray[np.float64]:
         """Return the matrix from the taps of a kernel to the points of a tile, (a s, 27), or (s, 9) without time."""
-        matrix = space_matrix(self.tiling.space.weight)
-        if self.tiling.time is None:
-            return matrix
-        return np.einsum("at,sf->astf", self.tiling.time.weight, matrix).reshape(-1, TAPS * TAPS * TAPS)
+        return points_matrix(self.tiling.time, self.tiling.space)
 
     def _output_transform(self, x: ir.Value) -> ir.Value:
         """(…, s, q, rows K) -> (N, outputs in time, …, outputs in space, rows K)."""
@@ -279,11 +275,6 @@ class WinogradEmitter(Emitter):
         return self._op(
             "Slice", "crop", x, starts, self._builder.integers(f"winograd.ends.{'.'.join(map(str, size))}", size), axes
         )
-
-
-def space_matrix(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a matrix of one axis for both axes of space, rows before columns."""
-    return np.kron(matrix, matrix).astype(np.float64)
 
 
 def window_order(outputs: int) -> list[int]:

@@ -27,6 +27,7 @@ from exporter.passes.graph import read_array
 from exporter.passes.winograd.emit import Emitter
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.passes.winograd.tiling import leading_frames, time_matrix, time_transforms
+from exporter.passes.winograd.weights import frame_weights
 
 MAX_DENSE_FRAMES = 32
 """Up to this many frames, one matrix transforms all of them; its multiplications grow with the square of that."""
@@ -110,8 +111,7 @@ class FramesEmitter(Emitter):
         points = self.time.points
         shape = (points * outputs, inputs, *kernel)
         if self.precomputed:
-            transformed = np.einsum("at,kcthw->akchw", self.time.weight, trained.astype(np.float64))
-            return self._store_weights(transformed.reshape(shape))
+            return self._store_weights(frame_weights(self.time, trained))
         rows = self._reshape(weight, "weight.taps", outputs, inputs, taps, int(np.prod(kernel)))
         rows = self._op("MatMul", "weight", self._matrix(f"weight.time.{points}", self.time.weight), rows)
         rows = self._op("Transpose", "weight.points", rows, perm=[2, 0, 1, 3])

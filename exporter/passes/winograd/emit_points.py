@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from exporter.passes.cancel_transposes import IMAGE_FIRST, IMAGE_LAST
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.winograd.emit import WinogradEmitter, space_matrix, window_order
+from exporter.passes.winograd.emit import WinogradEmitter, window_order
 from exporter.passes.winograd.tile_shape import PLAIN, TileShape
 from exporter.passes.winograd.tiling import FEW_ROWS, tiling
+from exporter.passes.winograd.weights import points_matrix, space_matrix
 
 
 class PointsEmitter(WinogradEmitter):
@@ -73,9 +74,7 @@ class PointsEmitter(WinogradEmitter):
 
     def _points_matrix(self) -> NDArray[np.float64]:
         """Return the matrix from the taps of a kernel to the points of a tile, (s a, 27)."""
-        time, space = self.tiling.time, space_matrix(self.tiling.space.weight)
-        assert time is not None
-        return np.einsum("at,sf->satf", time.weight, space).reshape(-1, time.weight.shape[1] * space.shape[1])
+        return points_matrix(self.tiling.time, self.tiling.space, space_first=True)
 
     def _output_transform(self, x: ir.Value) -> ir.Value:
         """(s, N, a, rows, K) -> (outputs in space, N, outputs in time, rows K)."""
