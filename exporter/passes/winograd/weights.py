@@ -77,9 +77,9 @@ def transformed_weights(weight: NDArray[Any], shape: tuple[int, ...]) -> Iterato
         yield from (
             frame_weights(time, weight) for time in times if shape == (time.points * outputs, inputs, *kernel[1:])
         )
-    for weights_first in (False, True):
+    for weights_first in (False, True) if len(shape) == 5 else ():
         rows, columns = (shape[-1], shape[-2]) if weights_first else shape[-2:]
-        if len(shape) != 5 or columns != outputs or not rows or inputs % rows:
+        if columns != outputs or not rows or inputs % rows:
             continue
         for matrix in _points_matrices(tuple(kernel), times):
             if len(matrix) * outputs * inputs == math.prod(shape):
