@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from exporter.artifacts.manifest import Manifest
 from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx_float16 import float16_candidates
-from exporter.formats.onnx_graph import SUFFIX, make_graph, write_graph
+from exporter.formats.onnx_graph import SUFFIX, NetworkGraph, export_graph, rewrite_graph, write_graph
 from exporter.formats.onnx_int8 import int8_candidates
 from exporter.onnx_io.stored import read_stored_onnx
 from exporter.passes.tiles import describe_tiles, tile_candidates
@@ -57,11 +57,14 @@ class OnnxFormat(Format):
         if request.precision.compute == "int8":
             yield from int8_candidates(model, request)
             return
+        export = cache(partial(export_graph, model, request))
         for optimize in tile_candidates(request.optimize):
-            yield Candidate(describe_tiles(optimize), partial(_write, model, replace(request, optimize=optimize)))
+            yield Candidate(
+                describe_tiles(optimize), partial(_write, export, model, replace(request, optimize=optimize))
+            )
         if request.optimize.target != "portable":
             portable = replace(request.optimize, target="portable", autotune=False, optimize_for="size")
-            yield Candidate("the portable graph", partial(_write, model, replace(request, optimize=portable)))
+            yield Candidate("the portable graph", partial(_write, export, model, replace(request, optimize=portable)))
 
     def read_embedded(self, path: Path) -> Manifest | None:
         """Return the manifest in the model's metadata; weights stay on disk and nothing runs."""
@@ -94,5 +97,14 @@ def has_pass_metadata(model: onnx.ModelProto) -> bool:
     return any(entry.key == PASSES_KEY for entry in model.metadata_props)
 
 
-def _write(model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]) -> WriteResult:
-    return write_graph(make_graph(model, request), model, request, folder, rejected)
+def _write(
+    export: Callable[[], NetworkGraph],
+    model: BuiltModel,
+    request: WriteRequest,
+    folder: Path,
+    rejected: tuple[str, ...],
+) -> WriteResult:
+    """Rewrite and write a copy of the network's graph, which `export` makes once for all candidates."""
+    exported = export()
+    copied = replace(exported, model=exported.model.clone())
+    return write_graph(rewrite_graph(copied, request), model, request, folder, rejected)

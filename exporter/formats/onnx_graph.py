@@ -56,18 +56,22 @@ class NetworkGraph:
 
 
 def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
-    """Export the network in float32, name its nodes, convert it to the opset, and run the passes asked for.
+    """Export the network in float32 and run the passes asked for; see `export_graph` and `rewrite_graph`.
 
-    Below float32 the passes for every engine run in any case: what is computed in fewer bits is the network without
-    batch normalisation and with its constants in one place.
+    Raises:
+        UsageError: the network needs a newer opset.
+    """
+    return rewrite_graph(export_graph(model, request), request)
+
+
+def export_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
+    """Export the network in float32, name its nodes, and convert it to the opset. No pass has run yet.
 
     Raises:
         UsageError: the network needs a newer opset.
     """
     from exporter.formats.export_module import network_prefix, select_outputs
     from exporter.onnx_io.opset import convert_opset
-    from exporter.passes.base import UNDONE, manifest_options, run_passes
-    from exporter.passes.pipelines import build_passes
 
     opset, notes = request.opset, list[str]()
     if request.optimize.weight_dtype == "int8" and opset < BLOCKED_OPSET:
@@ -79,11 +83,20 @@ def make_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
     graph = _export(module, network.signature(request.outputs, request.manifest.signature.batch))
     rename_nodes(graph, network_prefix(module, network), module.state_dict())
     convert_opset(graph, opset)
-    options: dict[str, OptionValue] = {
-        "target": request.optimize.target,
-        "opset": opset,
-        "external_data": request.external_data,
-    }
+    return NetworkGraph(graph, {"opset": opset, "external_data": request.external_data}, tuple(notes))
+
+
+def rewrite_graph(exported: NetworkGraph, request: WriteRequest) -> NetworkGraph:
+    """Run the passes asked for on an exported network. Its model is changed in place.
+
+    Below float32 the passes for every engine run in any case: what is computed in fewer bits is the network without
+    batch normalisation and with its constants in one place.
+    """
+    from exporter.passes.base import UNDONE, manifest_options, run_passes
+    from exporter.passes.pipelines import build_passes
+
+    graph, notes = exported.model, list(exported.notes)
+    options: dict[str, OptionValue] = {"target": request.optimize.target, **exported.options}
     if request.optimize != OptimizeOptions() or request.precision.compute != "fp32":
         applied = run_passes(graph, build_passes(request.optimize, request.progress), request.progress)
         graph = applied.model

@@ -18,7 +18,7 @@ from torch import nn
 
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.artifacts.manifest import Manifest, describe_network
-from exporter.formats import FORMATS
+from exporter.formats import FORMATS, onnx_graph
 from exporter.formats.base import WriteRequest, WriteResult
 from exporter.requests import ExportRequest
 from exporter.results import ParityReport
@@ -261,3 +261,17 @@ def test_smaller_tiles_and_then_the_portable_graph_where_parity_fails(failures: 
     assert [name for name in CANDIDATES if any(name in note for note in result.notes)] == CANDIDATES[:failures]
     assert FORMATS["onnx"].read_embedded(result.files[0]) == result.manifest.embedded()
     assert sorted(tmp_path.iterdir()) == list(result.files)
+
+
+def test_the_network_is_exported_once_for_all_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None changes what the next one begins with: the last has the bytes that it has alone."""
+    exports: list[object] = []
+    export_network = onnx_graph._export  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(onnx_graph, "_export", lambda *given: exports.append(given) or export_network(*given))
+    request = WriteRequest("m", DRAFT, DEFAULT_OPSET, OptimizeOptions("cpu"))
+    candidates = [list(FORMATS["onnx"].candidates(SMALL, request)) for _ in range(2)]
+    assert [candidate.name for candidate in candidates[0]] == CANDIDATES
+    after_others = [candidate.write(tmp_path, ()).files[0].read_bytes() for candidate in candidates[0]]
+    assert len(exports) == 1
+    assert candidates[1][-1].write(tmp_path, ()).files[0].read_bytes() == after_others[-1]
+    assert len(set(after_others)) == len(CANDIDATES)
