@@ -29,7 +29,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
     def parsed(command: str) -> ExportRequest:
         seen: list[ExportRequest] = []
 
-        def export(request: ExportRequest, _progress: Any) -> ExportResult:
+        def export(request: ExportRequest, *_: Any) -> ExportResult:
             seen.append(request)
             return ExportResult((), (), "", (), {})
 
