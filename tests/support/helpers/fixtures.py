@@ -5,10 +5,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import hypothesis
-import onnxruntime
 import pytest
 
 from exporter import file_state
@@ -77,21 +75,9 @@ def no_waiting_for_the_clock() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_threads() -> Iterator[None]:
-    """Runs that are timed follow one another at once, without 30 ms for threads of the run before to come to rest.
-
-    In the processes of the whole suite, which have a core each, onnxruntime has no other threads either.
-    """
+    """Runs that are timed follow one another at once, without 30 ms for threads of the run before to come to rest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("exporter.timing.sleep", lambda _seconds: None)
-        if os.environ.get("OMP_NUM_THREADS") == "1":
-            make: Any = onnxruntime.SessionOptions
-
-            def with_one_thread() -> Any:
-                options = make()
-                options.intra_op_num_threads = 1
-                return options
-
-            patch.setattr(onnxruntime, "SessionOptions", with_one_thread)
         yield
 
 
