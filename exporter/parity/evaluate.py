@@ -25,6 +25,7 @@ from exporter.parity.overflow import (
     baseline_in_own_precision,
     beyond_range_note,
     compare_beyond_range,
+    nonfinite_hint,
     overflow_notes,
 )
 from exporter.parity.own_error import compare_with_own_error, own_error_note, required_share
@@ -88,7 +89,8 @@ def evaluate(
     weak += disturbed_note((*rows, *against_rows))
     weak += own_error_note((*rows, *against_rows))
     weak += beyond_range_note((*rows, *against_rows))
-    hints = [*_pairing_hint(result, golden, tolerances, rows), *_batch_size_hint(rows)]
+    hints = [*nonfinite_hint(result, golden, rows), *_pairing_hint(result, golden, tolerances, rows)]
+    hints += _batch_size_hint(rows)
     on_device = not result.placement.fallback_nodes or options.allow_fallback
     return ParityReport(
         artifact=str(result.spec.path),

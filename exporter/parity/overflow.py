@@ -14,6 +14,7 @@ It proves nothing then (`evidence.check_evidence`), and finite numbers must be r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,19 @@ def overflow_notes(result: RunResult, golden: GoldenOutputs) -> list[str]:
     ]
     where = join_limited(tuple(dict.fromkeys(names)), 4)
     return [f"{result.precision} overflows on {where}: outputs are NaN or infinite there"] if names else []
+
+
+def nonfinite_hint(result: RunResult, golden: GoldenOutputs, rows: Sequence[Comparison]) -> list[str]:
+    """Return a note that names the inputs on which an artifact fails for NaN or infinities, and not for an error."""
+    failed = {(row.input, row.output) for row in rows if not row.passed and math.isinf(row.max_error)}
+    names = [
+        batch.name
+        for batch, outputs in result.batches
+        for output, values in outputs.items()
+        if (batch.name, output) in failed and values.shape == golden.float64(output, batch.rows).shape
+    ]
+    where = join_limited(tuple(dict.fromkeys(names)), 4)
+    return [f"NaN or infinities are elsewhere than in {golden.source.float32_name} on {where}"] if names else []
 
 
 def _overflows(values: NDArray[Any], baseline: NDArray[Any]) -> NDArray[np.bool_]:
