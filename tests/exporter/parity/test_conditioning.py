@@ -1,6 +1,7 @@
 """Rounding that a model magnifies beyond what one run in float32 shows is no fault; anything else still is."""
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from helpers.graphs import graph, node, normal, save
 from helpers.parity import verify
 
+from exporter.engines.onnx_reference import MovedGraph
 from exporter.errors import ArtifactError
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.conditioning import STEPS, DisturbedRun, disturbed_baseline
@@ -253,6 +255,29 @@ def test_an_error_that_the_rounding_of_values_inside_explains_passes(
     assert rows["zeros"].max_error > 1e-4  # of 0.5
     assert rows["zeros"].disturbed
     assert rows["zeros"].passed is rows["random"].passed is rows["uniform"].passed is passed
+
+
+def test_values_are_moved_once_where_nothing_is_magnified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, mine = (
+        save(
+            tmp_path / f"{scale}.onnx",
+            graph(
+                [node("MatMul", "x w", "y")], {"x": ("n", 8)}, {"y": ("n", 8)}, {"w": normal(8, 8) * np.float32(scale)}
+            ),
+        )
+        for scale in (1, 1.1)
+    )
+    ran: list[Any] = []
+    own = MovedGraph.run_batch
+
+    def run(self: MovedGraph, feeds: Any) -> Any:
+        ran.append(self.choice.dtype)
+        return own(self, feeds)
+
+    monkeypatch.setattr(MovedGraph, "run_batch", run)
+    report = verify(mine, theirs, input_types=("random", "uniform"))
+    assert not any(row.passed for row in report.comparisons)
+    assert ran == ["float32"] * 2  # each row once
 
 
 def test_numbers_that_are_only_copied_inside_are_not_moved(tmp_path: Path) -> None:
