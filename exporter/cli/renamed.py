@@ -19,7 +19,10 @@ RENAMED_INPUT_TYPES = {"bright pixel": "impulse"}
 
 
 def explain_renaming(error: click.ClickException) -> click.ClickException:
-    """Return a usage error that states the right name of an option or command, and any other error unchanged."""
+    """Return a usage error that states the right name of an option or command, or what is missing, else the error."""
+    if isinstance(error, click.MissingParameter) and error.ctx and error.param and error.param.name == "videos":
+        order = f"The model comes first, then the videos: {error.ctx.command_path} MODEL VIDEO"
+        return click.MissingParameter(order, error.ctx, error.param)
     if isinstance(error, click.NoSuchOption):
         old, new = error.option_name, RENAMED_OPTIONS.get(error.option_name)
         known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []

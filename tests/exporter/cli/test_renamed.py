@@ -34,6 +34,15 @@ def test_export_is_no_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "c3d-export --format onnx" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["predict", "features"])
+def test_a_video_without_a_model_is_told_the_order(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = call("c3d-export", command, "video.mp4", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f": c3d-export {command} MODEL VIDEO\n")
+
+
 def test_a_command_that_never_had_the_option_suggests_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
