@@ -70,6 +70,7 @@ def test_an_artifact_without_a_profile_asks_for_one(video_command: VideoCommand)
     assert "--preprocess" in done.stderr
 
 
+@pytest.mark.usefixtures("default_threads")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_is_continued(
     video_command: VideoCommand, number: signal.Signals, tmp_path: Path

@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
+import onnxruntime
 import pytest
 
 from exporter import file_state
@@ -31,6 +33,7 @@ from models.built_model import BuiltModel
 from models.preprocessing.profiles import UNKNOWN
 
 CLOCK_TICK_NS = file_state.CLOCK_TICK_NS
+SESSION_OPTIONS: Any = onnxruntime.SessionOptions
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # how long an example takes is no promise
 hypothesis.settings.load_profile("no deadline")
@@ -79,6 +82,30 @@ def no_waiting_for_threads() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("exporter.timing.sleep", lambda _seconds: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """In the processes of the whole suite, which have a core each, onnxruntime has one thread where none is asked for.
+
+    Hundreds of sessions of small networks would each start threads, and wait for them.
+    """
+
+    def make_options() -> Any:
+        options = SESSION_OPTIONS()
+        options.intra_op_num_threads = 1
+        return options
+
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("OMP_NUM_THREADS") == "1":
+            patch.setattr(onnxruntime, "SessionOptions", make_options)
+        yield
+
+
+@pytest.fixture
+def default_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that compare results with those of another process, bit by bit: these depend on the threads."""
+    monkeypatch.setattr(onnxruntime, "SessionOptions", SESSION_OPTIONS)
 
 
 @pytest.fixture
