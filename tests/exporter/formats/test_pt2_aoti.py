@@ -1,6 +1,5 @@
 """AOTInductor packages: what is compiled, which is kept, and what the file says of it."""
 
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
+from helpers.extras import needs_cxx_compiler
 from helpers.residual import residual_network
 
 from exporter.artifacts.store import cleanup_staging
@@ -125,7 +125,7 @@ def test_a_signal_while_it_compiles_leaves_nothing(
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler; apt-get install g++")
+@needs_cxx_compiler
 def test_a_compiled_network_in_bfloat16(residual: BuiltModel, tmp_path: Path) -> None:
     request = ExportRequest(
         ("pt2-aoti",), residual, precision=PrecisionOptions("bf16"), output_dir=tmp_path, verify=False
@@ -146,7 +146,7 @@ def test_the_longest_suffix_decides() -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler; apt-get install g++")
+@needs_cxx_compiler
 def test_a_compiled_network_takes_any_batch_and_refuses_other_shapes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
