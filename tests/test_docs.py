@@ -172,6 +172,14 @@ def test_the_table_of_formats_precisions_and_devices_links_every_cell_to_a_test(
             )
 
 
+def test_every_test_that_a_page_links_to_by_name_exists() -> None:
+    text = (ROOT / "docs/reference/formats.md").read_text()
+    linked = set(re.findall(r'\(\.\./\.\./(tests/[\w/]+\.py) "(test_\w+)"\)', text))
+    assert len(linked) > 10
+    for path, function in linked:
+        assert re.search(rf"^def {function}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}: no {function}"
+
+
 def test_the_table_of_inputs_lists_every_input_type() -> None:
     rows = read_table("reference/parity.md", "input type")
     assert [row[0] for row in rows] == [f"`{name}`{' *' if name in QUICK else ''}" for name in INPUT_TYPES]

@@ -29,7 +29,7 @@ from exporter.workflows.self_test import self_test
 from exporter.workflows.triton import triton_repository
 from exporter.workflows.verify import verify_parity
 
-LEAST_DB: dict[ComputePrecision, float] = {"fp32": 80.0, "fp16": 40.0, "bf16": 25.0, "int8": 15.0}
+MIN_DB: dict[ComputePrecision, float] = {"fp32": 80.0, "fp16": 40.0, "bf16": 25.0, "int8": 15.0}
 """Of the logits of clips that nothing was measured on; the exports are accepted from 20 dB on."""
 STARTS = [0, 16]
 """Where clips of 16 frames begin in a video of 40."""
@@ -79,7 +79,7 @@ def test_every_command_takes_the_artifact_or_says_what_to_take(
     (found,) = features(FeatureRequest(path, (video,), ("logits",), clips=clips))
     assert isinstance(found, VideoFeatures)
     error = np.abs(found.features["logits"] - expected).max() / np.abs(expected).max()
-    assert -20 * np.log10(error) > LEAST_DB[precision]
+    assert -20 * np.log10(error) > MIN_DB[precision]
     (predicted,) = predict(PredictRequest(path, (video,), clips=clips)).videos
     assert predicted.top[0].index == int(softmax(expected).mean(axis=0).argmax())
 
