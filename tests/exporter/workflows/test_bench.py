@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from exporter.workflows.bench_checks import check_request
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "product_worker", nullcontext)
     monkeypatch.setattr(runner, "measure_product", lambda *_: Product(1e9, "fake"))
     monkeypatch.setattr(rounds, "MIN_ROUND_S", 0.005)
     monkeypatch.setattr(runner, "COOLDOWN_S", 0.0)
@@ -56,6 +58,7 @@ def report(models: Path) -> BenchReport:
         load_rounds=2,
     )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "product_worker", nullcontext)
         patch.setattr(runner, "measure_product", lambda *_: Product(1e9, "fake"))
         patch.setattr(rounds, "MIN_ROUND_S", 0.005)
         return benchmark(request)

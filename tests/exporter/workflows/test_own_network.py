@@ -1,5 +1,6 @@
 """A network that is no C3D goes through every verb by describing itself as a `BuiltModel`, and in no other way."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -237,6 +238,7 @@ def test_a_plain_module_needs_three_facts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exported", ["cpu"], indirect=True)
 def test_bench_measures_its_artifacts(exported: ExportResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "product_worker", nullcontext)
     monkeypatch.setattr(runner, "measure_product", lambda *_: Product(1e9, "fake"))
     paths = tuple(artifact.path for artifact in exported.artifacts)
     report = benchmark(BenchRequest(paths, batches=(1,), rounds=2, load_rounds=1, warmup=0, seconds=1.0))

@@ -1,5 +1,6 @@
 """Measuring exports: groups that fit into memory, and accuracy from the processes that are timed."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def test_accuracy_is_that_of_the_held_out_clips_and_what_fails_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(runner, "product_worker", nullcontext)
     monkeypatch.setattr(runner, "measure_product", lambda *_: Product(1e9, "fake"))
     monkeypatch.setattr(rounds, "MIN_ROUND_S", 0.005)
     monkeypatch.setattr(runner, "COOLDOWN_S", 0.0)
