@@ -53,6 +53,10 @@ def _flat_indices(
     return (flat + channels * int(np.prod(shape[2:]))).astype(np.int64)
 
 
+EXACT_COUNT = 19
+"""The opset from which onnxruntime counts only input and padding in an average pool without `ceil_mode`."""
+
+
 def average_pool(node: Node, x: Any) -> Any:
     """Average pool: sums along one axis after the other, divided by the number of positions that count."""
     kernel = node.attributes["kernel_shape"]
@@ -60,6 +64,7 @@ def average_pool(node: Node, x: Any) -> Any:
     rank = len(kernel)
     pads = explicit_pads(node.attributes, x.shape[2:], spans, strides, pool=True)
     include = bool(node.attributes.get("count_include_pad"))
+    floors = node.opset < EXACT_COUNT and not node.attributes.get("ceil_mode")
     given = pads
     auto_pad = node.attributes.get("auto_pad") or "NOTSET"
     if auto_pad in ("NOTSET", "VALID"):  # what is added for the last window never counts
@@ -72,6 +77,9 @@ def average_pool(node: Node, x: Any) -> Any:
             inside = np.zeros(x.shape[2 + axis] + pads[axis] + pads[axis + rank])
             begin = max(pads[axis] - (given[axis] if include else 0), 0)
             end = pads[axis] + x.shape[2 + axis] + (given[axis + rank] if include else 0)
+            room = x.shape[2 + axis] + given[axis] + given[axis + rank]
+            if include and floors and room < spans[axis]:
+                end = None  # a single window, larger than input and padding: onnxruntime counts all of it
             inside[begin:end] = 1
             window = kernel[axis], strides[axis], dilations[axis], spans[axis]
             y = _slide(y, 2 + axis, window)

@@ -74,6 +74,16 @@ def test_average_pool(way: str, rank: int) -> None:
         assert_equal_to_onnxruntime(node, values(rank))
 
 
+@pytest.mark.parametrize("opset", [9, 11, 18, 19])
+@pytest.mark.parametrize("pads", [[0, 0], [1, 1]])
+def test_average_pool_whose_window_is_larger_than_the_input(opset: int, pads: list[int]) -> None:
+    """onnxruntime rounds the negative size towards zero, and counts positions outside until opset 19."""
+    feeds = {"x": np.array([[[3.0, 5.0]]], np.float32)}
+    for include in (0, 1):
+        given: dict[str, Any] = {"kernel_shape": [5], "strides": [4], "pads": pads, "count_include_pad": include}
+        assert_equal_to_onnxruntime(helper.make_node("AveragePool", ["x"], ["y"], **given), feeds, opset)
+
+
 def test_max_pool_of_integers() -> None:
     feeds = {"x": np.arange(16, dtype=np.int8).reshape(1, 1, 4, 4) - 8}
     model = make_model(helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], pads=[1, 1, 0, 0]), feeds)
