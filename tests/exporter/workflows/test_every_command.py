@@ -49,6 +49,7 @@ def require_libraries(name: FormatName, precision: ComputePrecision) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(900)  # AOTInductor compiles two variants
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize(
