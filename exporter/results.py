@@ -48,11 +48,11 @@ class Comparison:
         scale: the largest absolute value of the float64 output.
         cosine: the smallest cosine similarity to float64 of any item.
         snr_db: the smallest signal-to-noise ratio of any item, 20 log10(|float64| / |error|), in decibels.
+        passed: whether every item is within its budget.
         top1: whether the highest class agrees; None for features.
         top5: whether the five highest classes agree, in any order; None for features.
         max_abs_diff: the largest difference between the artifact and the second engine, of a discrete output the share
             of elements that differ; None without `--against`.
-        passed: whether every item is within its budget.
         equal: of an output of labels, masks, indices, rounded numbers or strings: the fraction of elements that equal
             float64. Errors and budget are then fractions of elements too: those that differ, those of the float32
             baseline that differ, those that may differ (near ties); `cosine` and `snr_db` are NaN. None for others.
@@ -79,10 +79,10 @@ class Comparison:
     scale: float
     cosine: float
     snr_db: float
-    top1: TopKAgreement | None
-    top5: TopKAgreement | None
-    max_abs_diff: float | None
     passed: bool
+    top1: TopKAgreement | None = None
+    top5: TopKAgreement | None = None
+    max_abs_diff: float | None = None
     equal: float | None = None
     near_ties: float | None = None
     min_snr_db: float | None = None

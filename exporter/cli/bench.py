@@ -159,10 +159,9 @@ def _take_request(artifacts: tuple[Path, ...], options: dict[str, Any]) -> Bench
 
 
 def _run(request: BenchRequest, html: Path | None, *, as_json: bool) -> int:
-    from exporter.reports.bench import print_bench
+    from exporter.reports.bench import bench_to_dict, print_bench
     from exporter.reports.bench_page import bench_page
     from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.json_report import bench_to_dict
     from exporter.workflows.bench import benchmark
 
     with progress_on_terminal() as progress:

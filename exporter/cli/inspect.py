@@ -40,8 +40,7 @@ def inspect_command(context: click.Context, file: str | Path, as_json: bool, **o
       c3d-export inspect hf://owner/repo/c3d.safetensors
     """
     from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.inspection import print_inspection
-    from exporter.reports.json_report import inspection_to_dict
+    from exporter.reports.inspection import inspection_to_dict, print_inspection
     from exporter.workflows.inspect import inspect
 
     with progress_on_terminal() as progress:

@@ -183,8 +183,7 @@ def cli(
     check_given_files(context.params)
 
     from exporter.reports.console import progress_on_terminal, show
-    from exporter.reports.export import print_export
-    from exporter.reports.json_report import export_to_dict
+    from exporter.reports.export import export_to_dict, print_export
     from exporter.workflows.export import export
 
     folder_notes = new_folder_notes(request.output_dir)

@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
-from exporter.parity.compare import TOP_K, Expected, compare, is_ranking, top_k
+from exporter.parity.compare import Expected, compare
 from exporter.parity.conditioning import compare_disturbed, disturbed_note
-from exporter.parity.discrete import is_discrete
 from exporter.parity.evidence import check_evidence
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
 from exporter.parity.golden import GoldenOutputs
@@ -32,10 +29,11 @@ from exporter.parity.own_error import compare_with_own_error, own_error_note, re
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
+from exporter.parity.rankings import rank_classes
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance
-from exporter.results import Comparison, ParityReport, Precision, Ranking
+from exporter.results import Comparison, ParityReport, Precision
 from exporter.types import ParityOptions
 
 if TYPE_CHECKING:
@@ -66,17 +64,10 @@ def evaluate(
     result, against = parse_result(result, golden.source), against and parse_result(against, golden.source)
     tolerances = _tolerances(result, golden, options)
     tolerance = tolerances.regular
-    others = dict(against.batches) if against else {}
-    pairs = [
-        (batch, row)
-        for batch, outputs in result.batches
-        for row in compare_batch(batch, outputs, golden, tolerances, others.get(batch))
-    ]
+    pairs = _compare_all(result, golden, tolerances, against)
     rows = [row for _, row in pairs]
-    against_rows: list[Comparison] = []
-    if against is not None:
-        own = _tolerances(against, golden, options)
-        against_rows = [row for batch, outputs in against.batches for row in compare_batch(batch, outputs, golden, own)]
+    against_pairs = [] if against is None else _compare_all(against, golden, _tolerances(against, golden, options))
+    against_rows = [row for _, row in against_pairs]
     agreement = _top1_agreement([row for batch, row in pairs if tolerances.uncalibrated.isdisjoint(batch.rows)])
     weak, failures = check_evidence(pairs, golden, tolerance)
     accuracy = measure_held_out(result, golden, tolerances, pairs)
@@ -106,11 +97,23 @@ def evaluate(
         passed=bool(rows) and on_device and not failures and all(row.passed for row in (*rows, *against_rows)),
         seconds={"reference": golden.seconds, **result.seconds},
         top1_agreement=agreement,
-        rankings=_rankings(result, golden),
+        rankings=rank_classes(result, golden),
         histograms=error_histograms(result, golden, tolerances),
         previews=preview_frames(golden.inputs, rows),
         held_out=accuracy,
     )
+
+
+def _compare_all(
+    result: RunResult, golden: GoldenOutputs, tolerances: Tolerances, against: RunResult | None = None
+) -> list[tuple[InputBatch, Comparison]]:
+    """Compare every output of every batch; see `compare_batch`."""
+    others = dict(against.batches) if against else {}
+    return [
+        (batch, row)
+        for batch, outputs in result.batches
+        for row in compare_batch(batch, outputs, golden, tolerances, others.get(batch))
+    ]
 
 
 def compare_batch(
@@ -255,25 +258,3 @@ def _join_unique(names: Sequence[str]) -> str:
 def _top1_agreement(rows: Sequence[Comparison]) -> float | None:
     ranked = [row.top1 for row in rows if row.top1 is not None]
     return sum(agreement != "differs" for agreement in ranked) / len(ranked) if ranked else None
-
-
-def _rankings(result: RunResult, golden: GoldenOutputs) -> tuple[Ranking, ...]:
-    """Rank the classes of every input in the first batch that contains it."""
-    rankings: dict[tuple[int, str], Ranking] = {}
-    for batch, outputs in result.batches:
-        for output, values in outputs.items():
-            if output in golden.source.features or not is_ranking(values) or is_discrete(values):
-                continue
-            float64, float32 = golden.float64(output, batch.rows), golden.float32(output, batch.rows)
-            if float64.shape != values.shape:
-                continue
-            for item, row in enumerate(batch.rows):
-                scores = (float64[item], float32[item], values[item])
-                if (row, output) not in rankings and all(np.isfinite(given).all() for given in scores):
-                    name = golden.inputs.names[row]
-                    rankings[row, output] = Ranking(name, output, *(_highest(given) for given in scores))
-    return tuple(rankings.values())
-
-
-def _highest(scores: NDArray[Any]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(index), float(scores[index])) for index in top_k(scores, TOP_K))

@@ -20,11 +20,10 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import UsageError
 from exporter.parity.claims import FULL_PRECISION, is_quantised_since, stated_precision
-from exporter.parity.compare import is_ranking, top_k
-from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.rankings import equal_classes
 from exporter.parity.row_tolerances import AccuracyBound, Tolerances
 from exporter.parity.sources import NetworkSource
 from exporter.parity.tolerance import (
@@ -228,7 +227,7 @@ def measure_held_out(
         worst.input,
         worst.output,
         bound.min_top1,
-        _equal_classes(result, golden, tolerances.rows),
+        equal_classes(result, golden, tolerances.rows),
     )
 
 
@@ -258,18 +257,3 @@ def accuracy_failures(accuracy: HeldOutAccuracy | None) -> list[str]:
             f"at least {accuracy.required_top1:.1%} must agree (--min-top1)"
         )
     return failures
-
-
-def _equal_classes(result: RunResult, golden: GoldenOutputs, rows: frozenset[int]) -> float | None:
-    """Return the fraction of class scores, one for each row and output, whose highest class is that of float64."""
-    equal: dict[tuple[int, str], bool] = {}
-    for batch, outputs in result.batches:
-        for output, values in outputs.items():
-            if output in golden.source.features or not is_ranking(values) or is_discrete(values):
-                continue
-            float64 = golden.float64(output, batch.rows)
-            for item, row in enumerate(batch.rows):
-                if row in rows and float64.shape == values.shape:
-                    same = bool(np.isfinite(values[item]).all()) and top_k(values[item], 1) == top_k(float64[item], 1)
-                    equal.setdefault((row, output), bool(same))
-    return sum(equal.values()) / len(equal) if equal else None

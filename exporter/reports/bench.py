@@ -1,5 +1,8 @@
 """A benchmark: a table for each batch size and thread count, load times, the roofline, and what was skipped."""
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.console import Console
 
 from exporter.bench.statistics import CONFIDENCE
@@ -114,3 +117,8 @@ def loading_rows(report: BenchReport) -> tuple[tuple[str, ...], ...]:
         (row.target, str(row.threads), f"{row.load:.2f}", f"{row.first_output:.2f}", str(len(row.loads)))
         for row in report.loadings
     )
+
+
+def bench_to_dict(report: BenchReport) -> dict[str, Any]:
+    """Return everything that `bench` measured; times are in seconds, memory is in bytes."""
+    return {"complete": report.complete, **asdict(report)}

@@ -1,14 +1,16 @@
-"""The result of an export for people."""
+"""The result of an export, for people and as JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from exporter.artifacts.files import manifest_path
 from exporter.reports.console import print_duration, print_field, print_notes, print_raised
 from exporter.reports.formatting import escape
+from exporter.reports.json_report import parity_to_dict
 from exporter.reports.parity import print_reports
 from exporter.signing import describe_signature
 from models.text import format_bytes
@@ -39,3 +41,21 @@ def print_export(result: ExportResult, console: Console) -> None:
         print_field(
             "result", "not verified (--no-verify); check the artifact with `verify parity` before you use it", console
         )
+
+
+def export_to_dict(result: ExportResult) -> dict[str, Any]:
+    """Return the artifacts with their manifests, and the parity reports (null without verification)."""
+    return {
+        "network": result.network,
+        "artifacts": [
+            {
+                "path": str(artifact.path),
+                "files": [str(path) for path in artifact.files],
+                "manifest": json.loads(artifact.manifest.to_json()),
+            }
+            for artifact in result.artifacts
+        ],
+        "parity": parity_to_dict(result.reports) if result.reports else None,
+        "notes": list(result.notes),
+        "seconds": result.seconds,
+    }

@@ -1,9 +1,10 @@
-"""What a file is, for people."""
+"""What a file is, for people and as JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.console import Console
 
 from exporter.reports.console import print_field
@@ -43,3 +44,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
             print_field(escape(name), escape(value), console, width=width)
     for tensor in inspection.tensors:
         console.print(f"  {escape(str(tensor))}")
+
+
+def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
+    """Return everything that `inspect` found."""
+    return msgspec.to_builtins(inspection)

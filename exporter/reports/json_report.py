@@ -1,4 +1,4 @@
-"""Results as JSON objects: what `--json` prints."""
+"""JSON text, and the objects that several commands print with `--json`: parity reports and errors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from exporter.errors import C3DExportError, CheckFailedError
 from exporter.results import ParityReport
 from models.text import is_visible
-
-if TYPE_CHECKING:
-    from exporter.bench.types import BenchReport
-    from exporter.workflows.export import ExportResult
-    from exporter.workflows.inspect import Inspection
 
 
 def error_to_dict(error: C3DExportError) -> dict[str, Any]:
@@ -37,34 +30,6 @@ def parity_to_dict(reports: Sequence[ParityReport]) -> dict[str, Any]:
     for report in members:
         del report["previews"]  # frames of videos are for pages only
     return {"passed": all(report.passed for report in reports), "reports": members}
-
-
-def export_to_dict(result: ExportResult) -> dict[str, Any]:
-    """Return the artifacts with their manifests, and the parity reports (null without verification)."""
-    return {
-        "network": result.network,
-        "artifacts": [
-            {
-                "path": str(artifact.path),
-                "files": [str(path) for path in artifact.files],
-                "manifest": json.loads(artifact.manifest.to_json()),
-            }
-            for artifact in result.artifacts
-        ],
-        "parity": parity_to_dict(result.reports) if result.reports else None,
-        "notes": list(result.notes),
-        "seconds": result.seconds,
-    }
-
-
-def bench_to_dict(report: BenchReport) -> dict[str, Any]:
-    """Return everything that `bench` measured; times are in seconds, memory is in bytes."""
-    return {"complete": report.complete, **asdict(report)}
-
-
-def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:
-    """Return everything that `inspect` found."""
-    return msgspec.to_builtins(inspection)
 
 
 def dump(value: dict[str, Any], *, ascii_only: bool = False) -> str:

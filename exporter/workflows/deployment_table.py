@@ -191,7 +191,7 @@ def _rows(
 ) -> Iterator[DeploymentRow]:
     """Yield the rows of what was measured, each with the command that a user would type, without notes `known`."""
     variants = {found.path.name: found for found in exported}
-    failed = {name for name, _, _ in measured.missing}
+    failed = {skipped.target for skipped in measured.missing}
     for target, speeds in measured.speeds.items():
         accuracy = measured.accuracies.get(target)
         if target in failed or accuracy is None:
@@ -226,9 +226,10 @@ def _own_notes(found: ExportedVariant, known: Sequence[str], device: Device) -> 
 
 def _not_measured(measured: Measured, exported: Sequence[ExportedVariant]) -> Iterator[MissingRow]:
     variants = {found.path.name: str(found.variant) for found in exported}
-    for target, reason, added in dict.fromkeys(measured.missing):
-        kind = "unavailable" if added else "failed"
-        yield MissingRow(variants.get(target, target), reason if added else f"while it was measured: {reason}", kind)
+    for skipped in dict.fromkeys(measured.missing):
+        reason = skipped.reason if skipped.added else f"while it was measured: {skipped.reason}"
+        kind = "unavailable" if skipped.added else "failed"
+        yield MissingRow(variants.get(skipped.target, skipped.target), reason, kind)
 
 
 def _threads(request: DeploymentRequest) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from models.config import BATCH_NORMS, CONVOLUTIONS, LINEAR_BATCH_NORMS, InputSize
 from models.pooling import Pool5, Variant
+from models.preprocessing.profiles import UNKNOWN
 from models.preprocessing.recipe import Preprocessing
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Layout:
     name: str
     title: str
     names: Mapping[str, str]
-    pool5: Pool5 | None
-    preprocessing: Preprocessing
+    pool5: Pool5 | None = None
+    preprocessing: Preprocessing = UNKNOWN
     conv_axes: Literal["OIDHW", "DHWIO"] = "OIDHW"
     linear_axes: Literal["OI", "IO"] = "OI"
     kernels_flipped: bool = False

@@ -63,30 +63,22 @@ LAYOUTS: tuple[Layout, ...] = (
         name="identity",
         title="this project's own names, shared by most PyTorch ports (DavideA c3d.pickle, training checkpoints)",
         names=layout_names.IDENTITY,
-        pool5=None,
-        preprocessing=profiles.UNKNOWN,
         class_lists={487: SPORTS1M},
     ),
     Layout(
         name="caffe-names",
         title="PyTorch ports with Caffe's names of layers, conv1a to fc8",
         names=layout_names.CAFFE_PORT,
-        pool5=None,
-        preprocessing=profiles.UNKNOWN,
     ),
     Layout(
         name=SEQUENTIAL,
         title="layers that are called by their numbers in a torch.nn.Sequential, with or without BatchNorm",
         names={},  # taken from the file: models.checkpoints.sequential
-        pool5=None,
-        preprocessing=profiles.UNKNOWN,
     ),
     Layout(
         name="efficient-3dcnns",
         title="C3D of okankop/Efficient-3DCNNs, whose pool1 and pool5 are its own",
         names=layout_names.EFFICIENT,
-        pool5=None,
-        preprocessing=profiles.UNKNOWN,
         variant="efficient-3dcnns",
     ),
     Layout(
@@ -111,8 +103,6 @@ LAYOUTS: tuple[Layout, ...] = (
         name="r-c3d",
         title="checkpoints of R-C3D.pytorch: the base of its detector, which ends at fc6",
         names=layout_names.R_C3D,
-        pool5=None,
-        preprocessing=profiles.UNKNOWN,
         extras=("RCNN_cls_score.*", "RCNN_twin_pred.*", "RCNN_rpn.*"),
     ),
     Layout(
@@ -128,7 +118,6 @@ LAYOUTS: tuple[Layout, ...] = (
         title="MMAction 0.x's recognizers (backbone and cls_head), whose pool5 is in ceil mode",
         names=layout_names.MMACTION,
         pool5="right",
-        preprocessing=profiles.UNKNOWN,
         needs_fc8=True,
     ),
     Layout(
@@ -197,7 +186,6 @@ LAYOUTS: tuple[Layout, ...] = (
         title="c3d-sports1M_weights.h5 of albertomontesg/keras-model-zoo (Theano)",
         names=layout_names.KERAS,
         pool5="symmetric",
-        preprocessing=profiles.UNKNOWN,
         linear_axes="IO",
         kernels_flipped=True,
         disambiguation="Theano's kernels are mirrored, and fc6 is in Caffe's order",
@@ -208,7 +196,6 @@ LAYOUTS: tuple[Layout, ...] = (
         title="Keras files with Theano's axes whose kernels were copied from Caffe as they were",
         names=layout_names.KERAS,
         pool5="symmetric",
-        preprocessing=profiles.UNKNOWN,
         linear_axes="IO",
         disambiguation="written for a backend that does not flip kernels (cuDNN): not mirrored, fc6 in Caffe's order",
         class_lists={487: SPORTS1M},

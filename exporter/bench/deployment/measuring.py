@@ -15,7 +15,7 @@ from exporter.bench.plan import BenchPlan, make_plan
 from exporter.bench.rounds import RunConfig, TargetState, run_rows
 from exporter.bench.runner import BenchRun, Inspect
 from exporter.bench.targets import BenchTarget
-from exporter.bench.types import BenchRequest
+from exporter.bench.types import BenchRequest, Skipped
 from exporter.bench.worker_client import WorkerError
 from exporter.calibration_clips import CalibrationClips
 from exporter.parity.golden import GoldenOutputs, require_cache
@@ -43,7 +43,7 @@ class Measured:
     loads: dict[str, float] = field(default_factory=dict[str, float])
     speeds: dict[str, list[BatchSpeed]] = field(default_factory=dict[str, list[BatchSpeed]])
     accuracies: dict[str, Accuracy] = field(default_factory=dict[str, Accuracy])
-    missing: list[tuple[str, str, bool]] = field(default_factory=list[tuple[str, str, bool]])
+    missing: list[Skipped] = field(default_factory=list[Skipped])
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -96,7 +96,7 @@ def measure(
                 inspect,
                 measured,
             )
-        measured.missing += [(skipped.target, skipped.reason, skipped.added) for skipped in plan.missing]
+        measured.missing += plan.missing
         measured.notes += plan.notes
     if len(groups) > 1:
         measured.notes.append(
@@ -161,5 +161,5 @@ def _measure_group(
         if row.target not in known:
             speed = BatchSpeed(row.batch, row.median, row.p90, row.throughput, row.memory)
             measured.speeds.setdefault(row.target, []).append(speed)
-    measured.missing += [(skipped.target, skipped.reason, skipped.added) for skipped in run.missing]
+    measured.missing += run.missing
     measured.notes += [note for note in run.conditions() if note not in measured.notes]

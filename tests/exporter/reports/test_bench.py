@@ -10,8 +10,8 @@ from helpers.bench_reports import LONG, REPORT
 from rich.console import Console
 
 from exporter.bench.types import BenchReport, Ratio, Skipped
-from exporter.reports.bench import format_count, format_interval, milliseconds, print_bench
-from exporter.reports.json_report import bench_to_dict, dump
+from exporter.reports.bench import bench_to_dict, format_count, format_interval, milliseconds, print_bench
+from exporter.reports.json_report import dump
 
 
 def printed(report: BenchReport, width: int = 80) -> str:

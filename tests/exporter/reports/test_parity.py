@@ -25,10 +25,9 @@ def report(*, passed: bool, error: float = 5e-7, fallback_nodes: tuple[str, ...]
             1.0,
             0.9999999,
             120.0,
-            "same",
-            "same",
-            None,
             error < 7.6e-6,
+            "same",
+            "same",
         )
         for name in ("random", "saturated + video", "a-long-name-of-a-video.mp4")
         for output in ("logits", "fc6")

@@ -16,7 +16,7 @@ from exporter.bench.deployment import variants
 from exporter.bench.deployment.accuracy import Accuracy
 from exporter.bench.deployment.measuring import Measured
 from exporter.bench.deployment.types import BatchSpeed, DeploymentRequest, ExportedVariant, MissingRow, Variant
-from exporter.bench.types import BenchRequest
+from exporter.bench.types import BenchRequest, Skipped
 from exporter.cli.main import cli
 from exporter.errors import CheckFailedError, UnavailableError, UsageError
 from exporter.formats import load_artifact
@@ -36,7 +36,7 @@ class Seams:
     def __init__(self) -> None:
         self.exported: list[Variant] = [EXACT, FAST, SCRIPT]
         self.missing: list[MissingRow] = []
-        self.failing: list[tuple[str, str, bool]] = []
+        self.failing: list[Skipped] = []
         self.folders: list[Path] = []
 
     def list_variants(self, *_: Any) -> tuple[tuple[Variant, ...], tuple[MissingRow, ...]]:
@@ -95,7 +95,10 @@ def test_a_recommendation_that_is_asked_to_be_exact_is(seams: Seams) -> None:
 
 
 def test_what_fails_while_it_is_measured_is_a_row_with_the_reason(seams: Seams) -> None:
-    seams.failing = [(f"{FAST.slug}.x", "its process ended by SIGKILL", False), ("OpenVINO", "not installed", True)]
+    seams.failing = [
+        Skipped(f"{FAST.slug}.x", "its process ended by SIGKILL", added=False),
+        Skipped("OpenVINO", "not installed", added=True),
+    ]
     table = benchmark_all(REQUEST)
     assert "onnx int8 cpu" not in {row.name for row in table.rows}
     assert table.missing[1:] == (
