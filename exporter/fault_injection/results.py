@@ -59,6 +59,16 @@ class FaultResult:
     reason: str | None = None
 
 
+class FaultList:
+    """Has a result for each fault of one network."""
+
+    faults: tuple[FaultResult, ...]
+
+    def of(self, outcome: Outcome) -> tuple[FaultResult, ...]:
+        """Return the faults with one outcome."""
+        return tuple(fault for fault in self.faults if fault.outcome == outcome)
+
+
 @dataclass(frozen=True)
 class CleanRuns:
     """Runs of the original artifact, none of which may fail.
@@ -75,7 +85,7 @@ class CleanRuns:
 
 
 @dataclass(frozen=True)
-class SampleResult:
+class SampleResult(FaultList):
     """What the self-test found on one of its own small networks, which end in labels, masks and indices.
 
     Attributes:
@@ -99,13 +109,9 @@ class SampleResult:
             return self.refusal is not None
         return self.accepted and not self.of("undetected")
 
-    def of(self, outcome: Outcome) -> tuple[FaultResult, ...]:
-        """Return the faults with one outcome."""
-        return tuple(fault for fault in self.faults if fault.outcome == outcome)
-
 
 @dataclass(frozen=True)
-class SelfTestReport:
+class SelfTestReport(FaultList):
     """What the self-test found on one artifact.
 
     Attributes:
@@ -137,10 +143,6 @@ class SelfTestReport:
         """At least one fault was detected, none was undetected, no run of the original failed, every sample passed."""
         own = bool(self.of("detected")) and not self.of("undetected") and not self.clean.false_positives
         return own and all(sample.passed for sample in self.samples)
-
-    def of(self, outcome: Outcome) -> tuple[FaultResult, ...]:
-        """Return the faults with one outcome."""
-        return tuple(fault for fault in self.faults if fault.outcome == outcome)
 
     def located(self, how: Located) -> int:
         """Return how many faults were located that way."""

@@ -6,6 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,20 +177,11 @@ def run_model(
             skip = (*spec.unsupported_inputs, *(EDGE_CASES if held_low else ()))
             batches = select_batches(runtime.signature, precision, inputs, skip)
         run = _BatchRun(runtime, spec, mapping, inputs, excuse, progress, seconds)
-        results: list[tuple[InputBatch, Outputs]] = []
-        stored = spec.stored if spec.stored and spec.stored.precision == precision else None
-        stopped = False
-        for batch, outputs in run.run(batches):
-            results.append((batch, outputs))
-            if stop_when is not None and stop_when(precision, batch, outputs):
-                stored = None  # it has failed
-                stopped = batch != batches[-1]
-                break
-        if run.failures and not results:
-            raise next(iter(run.failures.values()))
-        with timed(seconds, "run"):
-            moved = (spec.settings, results, run.run_one, progress)
-            rounding = measure_rounding(spec.path, stored, *moved) if stored else {}
+        results, last = run.run_until(batches, stop_when and partial(stop_when, precision))
+        rounding: RoundingErrors = {}
+        if last is None and spec.stored is not None and spec.stored.precision == precision:
+            with timed(seconds, "run"):
+                rounding = measure_rounding(spec.path, spec.stored, spec.settings, results, run.run_one, progress)
         return RunResult(
             spec,
             runtime.description,
@@ -201,7 +193,7 @@ def run_model(
             notes,
             {name: str(error) for name, error in run.failures.items()},
             rounding,
-            stopped,
+            stopped=last not in (None, batches[-1]),
         )
 
 
@@ -221,6 +213,23 @@ class _BatchRun:
     progress: Progress
     seconds: dict[str, float]
     failures: dict[str, CheckFailedError] = field(default_factory=dict[str, CheckFailedError])
+
+    def run_until(
+        self, batches: Sequence[InputBatch], stop_when: Callable[[InputBatch, Outputs], bool] | None
+    ) -> tuple[list[tuple[InputBatch, Outputs]], InputBatch | None]:
+        """Return the batches with their outputs, and the one after which `stop_when` ended the run, if it did.
+
+        Raises:
+            CheckFailedError: see `run`; or every batch failed, with an excuse each.
+        """
+        results: list[tuple[InputBatch, Outputs]] = []
+        for batch, outputs in self.run(batches):
+            results.append((batch, outputs))
+            if stop_when is not None and stop_when(batch, outputs):
+                return results, batch
+        if self.failures and not results:
+            raise next(iter(self.failures.values()))
+        return results, None
 
     def run(self, batches: Sequence[InputBatch]) -> Iterator[tuple[InputBatch, Outputs]]:
         """Yield each batch with its outputs, without those that the engine does not support or that are excused.

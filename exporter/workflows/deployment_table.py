@@ -19,6 +19,7 @@ from exporter.bench.deployment.types import (
     DeploymentTable,
     ExportedVariant,
     MissingRow,
+    Variant,
 )
 from exporter.bench.deployment.variants import list_variants
 from exporter.engines import find_engine, find_verifying_engine
@@ -81,9 +82,7 @@ def benchmark_all(
         progress("building the network")
         model, options, request, notes = _build(request, progress)
         clips = make_calibration(model, request.precision.calibration, progress=progress)
-    variants, missing = list_variants(FORMATS, request.measure.device, request.formats)
-    if not variants:
-        raise UnavailableError(f"nothing can be exported for {request.measure.device}: {missing[0].reason}")
+    variants, missing = _require_variants(request)
     with open_folder(request.work_dir, comparison_key(request, model, clips)) as work:
         with timed(seconds, "export"):
             require_space(work.path, model, variants)
@@ -98,8 +97,6 @@ def benchmark_all(
     known = (*model.notes, *clips.notes)
     rows = mark_pareto(tuple(_rows(measured, exported, replace(request, model=options or model), known)))
     _require_some(rows, missing, "measured")
-    size = format_bytes(sum(found.bytes for found in exported))
-    written = f"{count(len(exported), 'artifact')} written, of {size} in all"
     best, exact = recommend(rows, request.precision), find_exact(rows)
     return DeploymentTable(
         network=model.title,
@@ -112,11 +109,24 @@ def benchmark_all(
         exact=exact and exact.name,
         rule=describe_rule(request.precision),
         method=METHOD,
-        notes=(*notes, *known, written, *measured.notes),
+        notes=(*notes, *known, _describe_sizes(exported), *measured.notes),
         environment=environment(),
         seconds=seconds,
         folder=work.path if work.keep else None,
     )
+
+
+def _require_variants(request: DeploymentRequest) -> tuple[tuple[Variant, ...], tuple[MissingRow, ...]]:
+    """Return the variants to try, at least one, and what cannot be had here."""
+    variants, missing = list_variants(FORMATS, request.measure.device, request.formats)
+    if not variants:
+        raise UnavailableError(f"nothing can be exported for {request.measure.device}: {missing[0].reason}")
+    return variants, missing
+
+
+def _describe_sizes(exported: Sequence[ExportedVariant]) -> str:
+    size = format_bytes(sum(found.bytes for found in exported))
+    return f"{count(len(exported), 'artifact')} written, of {size} in all"
 
 
 def _require_some(found: Sequence[object], missing: Sequence[MissingRow], done: str) -> None:

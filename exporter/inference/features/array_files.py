@@ -46,13 +46,8 @@ class ClipTable:
         """Write the next row's line."""
         self._lines.writerow((row.index, row.first, row.last, f"{row.start:.6f}", f"{row.end:.6f}", row.repeated))
 
-    def finish(self) -> Path:
-        """Close the file and return its path."""
-        self._stream.close()
-        return self.path
-
     def close(self) -> None:
-        """Close the file as it is."""
+        """Close the file."""
         self._stream.close()
 
 
@@ -126,7 +121,8 @@ class NpyWriter:
         """Complete the files; the arrays come last."""
         for array in self._arrays.values():
             array.finish()
-        return self._table.finish(), *(array.path for array in self._arrays.values())
+        self._table.close()
+        return self._table.path, *(array.path for array in self._arrays.values())
 
     def close(self) -> None:
         """Close the files."""
@@ -187,7 +183,8 @@ class BlobWriter:
 
     def finish(self, record: VideoRecord) -> tuple[Path, ...]:
         """Complete the files; the folder comes last."""
-        return self._table.finish(), self._folder
+        self._table.close()
+        return self._table.path, self._folder
 
     def close(self) -> None:
         """Close the files."""
