@@ -1,7 +1,7 @@
 """What a verification found: the frozen dataclasses that reports are made of. Nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from exporter.accuracy_results import HeldOutAccuracy, StructureCheck
 from exporter.types import Device
@@ -24,6 +24,10 @@ class Placement:
 
 Precision = Literal["float64", "float32", "float16", "bfloat16", "int8"]
 """The lowest precision among a model's weights."""
+
+ReferencePrecision = Literal["float32", "float64"]
+"""What a model is computed in to compare others with it: the baseline's precision, and the reference's."""
+PRECISIONS: tuple[ReferencePrecision, ...] = get_args(ReferencePrecision)
 
 TopKAgreement = Literal["same", "tie", "differs"]
 """Whether the highest classes agree; `tie` means that they differ by less than the error budget can resolve."""

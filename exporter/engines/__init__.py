@@ -15,6 +15,7 @@ from typing import Literal
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import UnavailableError, UsageError
+from exporter.results import ReferencePrecision
 from exporter.types import DEVICES, FORMAT_NAMES, ComputePrecision, Device, FormatName
 from models.errors import install_command
 
@@ -170,12 +171,12 @@ ENGINES: dict[str, Engine] = {
 DEVICE_CHECKS = {"torch": ".torch_settings", "tensorrt": ".tensorrt_library"}
 """{library: the module whose `require_device` refuses a device that it cannot use here}; else it is the adapter's."""
 
-FLOAT_RUNTIMES: dict[ModelKind, tuple[str, str]] = {
-    "onnx": (".onnx_reference:Float64Graph", ".onnx_reference:Float32Graph"),
-    "torchscript": (".torchscript:Float64Script", ".torchscript:Float32Script"),
-    "pt2": (".pt2:Float64Program", ".pt2:Float32Program"),
+FLOAT_RUNTIMES: dict[ModelKind, dict[ReferencePrecision, str]] = {
+    "onnx": {"float64": ".onnx_reference:Float64Graph", "float32": ".onnx_reference:Float32Graph"},
+    "torchscript": {"float64": ".torchscript:Float64Script", "float32": ".torchscript:Float32Script"},
+    "pt2": {"float64": ".pt2:Float64Program", "float32": ".pt2:Float32Program"},
 }
-"""{format: the adapters that run its files in float64 and in float32}."""
+"""{format: {precision: the adapter that runs its files with every number in that}}."""
 
 
 def engine_names() -> list[str]:
@@ -219,24 +220,16 @@ def find_engine(artifact_format: FormatName, name: str | None = None) -> Engine:
     return able[name]
 
 
-def open_float64(artifact_format: FormatName, path: Path, options: RuntimeOptions) -> Runtime:
-    """Return a runtime for a file with every number in float64: the float64 reference of its format.
+def open_reference(
+    artifact_format: FormatName, path: Path, precision: ReferencePrecision, options: RuntimeOptions
+) -> Runtime:
+    """Return a runtime for a file with every number in `precision`: its float64 reference, or its float32 baseline.
 
     Raises:
         UsageError: nothing computes files of that format in float64.
     """
     require_float64(artifact_format, path)
-    return import_attribute(FLOAT_RUNTIMES[artifact_format][0])(path, options)
-
-
-def open_float32(artifact_format: FormatName, path: Path, options: RuntimeOptions) -> Runtime:
-    """Return a runtime for a file with every number in float32: the baseline for lower precision.
-
-    Raises:
-        UsageError: nothing converts files of that format to float32.
-    """
-    require_float64(artifact_format, path)
-    return import_attribute(FLOAT_RUNTIMES[artifact_format][1])(path, options)
+    return import_attribute(FLOAT_RUNTIMES[artifact_format][precision])(path, options)
 
 
 def require_float64(artifact_format: FormatName, path: Path) -> None:

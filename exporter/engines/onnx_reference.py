@@ -23,7 +23,7 @@ from exporter.onnx_io.cast import cast_model, inline_functions
 from exporter.onnx_io.load import cause_line, load_without_weights
 from exporter.onnx_io.signature import get_signature
 from exporter.onnx_io.weights import take_weights
-from exporter.results import Placement, Precision
+from exporter.results import Placement, Precision, ReferencePrecision
 from models.specs import Signature
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from exporter.engines.reference.graph import GraphEvaluator
-    from exporter.engines.reference.single_node import FloatName
 
 
 class OnnxReference(OnnxFileRuntime):
@@ -177,7 +176,7 @@ class UnroundedGraph(Float64Graph):
         options: RuntimeOptions,
         limits: Limits,
         substitutes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
-        dtype: FloatName = "float64",
+        dtype: ReferencePrecision = "float64",
     ) -> None:
         """Remember what to load.
 
@@ -195,7 +194,7 @@ class UnroundedGraph(Float64Graph):
 class MovedGraph(Float64Graph):
     """The same graph, with every value moved as its rounding to float32 may move it (`reference.moved_values`)."""
 
-    def __init__(self, path: Path, options: RuntimeOptions, moves: Moves, dtype: FloatName) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, moves: Moves, dtype: ReferencePrecision) -> None:
         """Remember what to load.
 
         Args:

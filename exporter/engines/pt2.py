@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import torch
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from exporter.engines.torch_files import (
     to_array,
     to_tensor,
 )
-from exporter.results import Placement, Precision
+from exporter.results import Placement, Precision, ReferencePrecision
 from models.errors import first_line
 from models.specs import Signature, TensorSpec
 
@@ -119,7 +119,7 @@ class ExportedProgramRuntime(TorchFileRuntime):
 class Float64Program(ExportedProgramRuntime):
     """The same program with every floating-point number in float64."""
 
-    dtype: Literal["float32", "float64"] = "float64"
+    dtype: ReferencePrecision = "float64"
 
     def _to_input(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.options.device, self._dtype) if value.is_floating_point() else super()._to_input(value)

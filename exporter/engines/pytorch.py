@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -17,14 +17,12 @@ from exporter.engines.base import Runtime, RuntimeOptions, Tensors
 from exporter.engines.torch_settings import apply_settings, require_compiler, require_device
 from exporter.errors import CheckFailedError, OutputError
 from exporter.full_disks import full_disk_error
-from exporter.results import Placement, Precision
+from exporter.results import Placement, Precision, ReferencePrecision
 from models.builder import skeleton
 from models.built_model import BuiltModel
 from models.preprocessing.network import with_preprocessing
 from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature
-
-Dtype = Literal["float32", "float64"]
 
 
 class PyTorchRuntime(Runtime):
@@ -39,7 +37,9 @@ class PyTorchRuntime(Runtime):
     library = "torch"
     reads_file = False
 
-    def __init__(self, model: BuiltModel | Callable[[], BuiltModel], dtype: Dtype, options: RuntimeOptions) -> None:
+    def __init__(
+        self, model: BuiltModel | Callable[[], BuiltModel], dtype: ReferencePrecision, options: RuntimeOptions
+    ) -> None:
         self._source, self.dtype, self.options = model, dtype, options
         self._network: Callable[[torch.Tensor], Any] | None = None
         self._module: nn.Module | None = None

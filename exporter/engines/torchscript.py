@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import torch
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from exporter.engines.torch_files import (
     to_tensor,
 )
 from exporter.errors import ArtifactError
-from exporter.results import Placement, Precision
+from exporter.results import Placement, Precision, ReferencePrecision
 from models.specs import Signature, TensorSpec
 from models.text import split_lines
 
@@ -159,7 +159,7 @@ class TorchScriptRuntime(TorchFileRuntime):
 class Float64Script(TorchScriptRuntime):
     """The same archive with every number in float64."""
 
-    dtype: Literal["float32", "float64"] = "float64"
+    dtype: ReferencePrecision = "float64"
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         super().__init__(path, replace(options, optimize_for_inference=False))

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import find_engine, open_float64
+from exporter.engines import find_engine, open_reference
 from exporter.errors import CheckFailedError
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph
 from exporter.fault_injection.low_precision import LowPrecision, write_low
@@ -19,9 +19,8 @@ from exporter.parity.execution import RunResult, RunSpec, run_model
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.localize import localize
-from exporter.parity.sources import ReferencePrecision
 from exporter.parity.structure import check_structure
-from exporter.results import LayerError, ParityReport
+from exporter.results import LayerError, ParityReport, ReferencePrecision
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress
 
@@ -95,8 +94,9 @@ class Harness:
         path = faulty.write()
         if self.low is not None and precision == "float32":
             path = write_low(path, self.low, path.with_name("low.onnx"))
-        opener = find_engine("onnx").open if precision == "float32" else partial(open_float64, "onnx")
-        spec = replace(self.spec, path=path, open=partial(opener, path))
+        in_float64 = partial(open_reference, "onnx", path, "float64")
+        opener = in_float64 if precision == "float64" else partial(find_engine("onnx").open, path)
+        spec = replace(self.spec, path=path, open=opener)
         stop = stop_at_failure(self.golden, OPTIONS, spec) if precision == "float32" else None
         result = run_model(spec, self.golden.inputs, stop_when=stop, batches=batches)
         if precision == "float64":  # compared with the tolerance of the artifact

@@ -19,7 +19,8 @@ from exporter.inference.ray_pool import Lost, Task, map_on_ray
 from exporter.inference.types import RayOptions
 from exporter.parity.golden import GoldenOutputs, RowOutputs, RunRows
 from exporter.parity.input_set import InputSet
-from exporter.parity.sources import GoldenSource, NetworkSource, ReferencePrecision
+from exporter.parity.sources import GoldenSource, NetworkSource
+from exporter.results import ReferencePrecision
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
 

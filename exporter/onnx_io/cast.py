@@ -1,6 +1,6 @@
 """Casts every floating-point number of a model to another dtype."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,11 +9,12 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.subgraphs import all_graphs
+from exporter.results import ReferencePrecision
 
-_ELEMENT_TYPES: dict[Literal["float32", "float64"], int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+_ELEMENT_TYPES: dict[ReferencePrecision, int] = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 
 
-def cast_model(model: onnx.ModelProto, dtype: Literal["float32", "float64"]) -> onnx.ModelProto:
+def cast_model(model: onnx.ModelProto, dtype: ReferencePrecision) -> onnx.ModelProto:
     """Return a model with every floating-point weight, constant, cast, input and output in `dtype`.
 
     A float32, float16 or bfloat16 number is exactly representable in float64, so the float64 model is the same function
@@ -44,7 +45,7 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         return inline_local_functions(model)
 
 
-def cast_node(node: onnx.NodeProto, dtype: Literal["float32", "float64"]) -> None:
+def cast_node(node: onnx.NodeProto, dtype: ReferencePrecision) -> None:
     """Cast the floating-point tensors that a node holds, and the dtypes that its attributes name."""
     for attribute in node.attribute:
         _cast_attribute(node, attribute, _ELEMENT_TYPES[dtype])

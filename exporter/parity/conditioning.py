@@ -28,9 +28,9 @@ from exporter.engines.reference.moved_values import Moves, move_numbers
 from exporter.errors import C3DExportError, join_limited
 from exporter.parity.compare import Expected, compare
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.sources import FileSource, ReferencePrecision
+from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Float32RelativeTolerance, SnrTolerance, Tolerance, rms
-from exporter.results import Comparison, Precision
+from exporter.results import Comparison, Precision, ReferencePrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

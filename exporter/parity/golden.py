@@ -23,7 +23,8 @@ from exporter.parity.feeds import as_batch, as_items, cast_feeds
 from exporter.parity.input_set import InputSet
 from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
-from exporter.parity.sources import PRECISIONS, GoldenSource, ReferencePrecision
+from exporter.parity.sources import GoldenSource
+from exporter.results import PRECISIONS, ReferencePrecision
 from exporter.timing import timed
 from models.paths import atomic_open, make_folders
 from models.progress import Progress, no_progress

@@ -17,8 +17,8 @@ from exporter.parity.discrete import NearTies, is_discrete
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.printed import is_printed
-from exporter.parity.sources import PRECISIONS, ReferencePrecision
 from exporter.parity.tolerance import Tolerance
+from exporter.results import PRECISIONS, ReferencePrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

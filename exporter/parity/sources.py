@@ -6,18 +6,18 @@ import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
 from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import sha256_file
-from exporter.engines import find_engine, open_float32, open_float64, require_float64
+from exporter.engines import find_engine, open_reference, require_float64
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime
 from exporter.load_checks import RECORDED_ONLY, Vouched
 from exporter.onnx_io.precision import detect_precision
 from exporter.onnx_io.stored_weights import widened_weights
 from exporter.parity.decisions import DecisionGraph
-from exporter.results import Precision
+from exporter.results import Precision, ReferencePrecision
 from exporter.system import library_version
 from exporter.types import FormatName
 from models.builder import state_sha256
@@ -26,9 +26,6 @@ from models.specs import Signature
 
 if TYPE_CHECKING:
     from exporter.engines.reference.moved_values import Moves
-
-ReferencePrecision = Literal["float32", "float64"]
-PRECISIONS: tuple[ReferencePrecision, ...] = get_args(ReferencePrecision)
 
 
 class GoldenSource(Protocol):
@@ -141,11 +138,9 @@ class FileSource:
             from exporter.engines.onnx_reference import MovedGraph
 
             return MovedGraph(self.path, settings, self.moves, precision)
-        if precision == "float64":
-            return open_float64(self.format, self.path, settings)
-        if self.native_float32:
+        if precision == "float32" and self.native_float32:
             return find_engine(self.format).open(self.path, settings)
-        return open_float32(self.format, self.path, settings)
+        return open_reference(self.format, self.path, precision, settings)
 
 
 def _cpu_capability() -> str:

@@ -61,31 +61,17 @@ QUANTISED = {
 }
 
 BFLOAT16 = DTYPES["bfloat16"]
-BOOL = DTYPES["bool"]
 FLOAT16 = DTYPES["float16"]
 FLOAT32 = DTYPES["float32"]
 FLOAT64 = DTYPES["float64"]
-INT8 = DTYPES["int8"]
-INT16 = DTYPES["int16"]
 INT32 = DTYPES["int32"]
 INT64 = DTYPES["int64"]
 UINT8 = DTYPES["uint8"]
 
 NUMPY_DTYPES = {
-    "b1": BOOL,
-    "i1": INT8,
-    "i2": INT16,
-    "i4": INT32,
-    "i8": INT64,
-    "u1": UINT8,
-    "u2": DTYPES["uint16"],
-    "u4": DTYPES["uint32"],
-    "u8": DTYPES["uint64"],
-    "f2": FLOAT16,
-    "f4": FLOAT32,
-    "f8": FLOAT64,
-    "c8": DTYPES["complex64"],
-    "c16": DTYPES["complex128"],
+    np.dtype(name).str[1:]: dtype
+    for name, dtype in _NAMED.items()
+    if name not in ("bfloat16", "complex32") and not name.startswith("float8")
 }
 """{NumPy's code without byte order: the dtype of the same numbers}."""
 

@@ -25,7 +25,6 @@ from exporter.engines.reference.kernels.types import Body, to_tensor
 from exporter.engines.reference.moved_values import Moves
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError
 from exporter.engines.reference.single_node import (
-    FloatName,
     in_onnx,
     in_onnxruntime,
     onnxruntime_operators,
@@ -33,6 +32,7 @@ from exporter.engines.reference.single_node import (
 )
 from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.windows import crops_under_same
+from exporter.results import ReferencePrecision
 from models.errors import first_line
 
 
@@ -70,7 +70,7 @@ class Choice:
         moves: move every value as its rounding may (`moved_values`); None keeps it.
     """
 
-    dtype: FloatName | None
+    dtype: ReferencePrecision | None
     engines: bool = True
     float16_values: frozenset[str] = frozenset()
     levels: Limits | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ from exporter.engines.ort_values import run_session
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError, normalize_domain
 from exporter.onnx_io.cast import cast_node
 from exporter.onnx_io.subgraphs import inner_graphs
+from exporter.results import ReferencePrecision
 
 MAX_INITIALIZER_BYTES = 1 << 20
 """Constant inputs up to this size become initialisers, as some kernels require; larger ones are fed."""
@@ -23,7 +24,6 @@ NEWEST_IR_VERSION = 13
 """For element types that came after `IR_VERSION`."""
 
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
-FloatName = Literal["float32", "float64"]
 Run = Callable[[Mapping[str, Any]], list[Any]]
 
 
@@ -37,7 +37,7 @@ class OperatorTypes(NamedTuple):
 class SingleNode:
     """A node in one engine; models are built for the dtypes and ranks that occur, and kept."""
 
-    def __init__(self, node: Node, dtype: FloatName | None, build: Callable[[bytes], Run]) -> None:
+    def __init__(self, node: Node, dtype: ReferencePrecision | None, build: Callable[[bytes], Run]) -> None:
         """Remember what to build.
 
         Args:
@@ -46,7 +46,7 @@ class SingleNode:
             build: makes a function that runs a serialized model.
         """
         self._node, self._build = node, build
-        self._dtype: FloatName | None = dtype
+        self._dtype: ReferencePrecision | None = dtype
         self._models: dict[str, Run] = {}
 
     def __call__(self, inputs: NodeValues) -> list[Any]:
@@ -94,7 +94,7 @@ class SingleNode:
         newer = any(kind.tensor_type.elem_type > TensorProto.FLOAT8E5M2FNUZ for kind in types.values())
         return helper.make_model(graph, opset_imports=opsets, ir_version=NEWEST_IR_VERSION if newer else IR_VERSION)
 
-    def _cast(self, inputs: NodeValues, dtype: FloatName) -> list[Any]:
+    def _cast(self, inputs: NodeValues, dtype: ReferencePrecision) -> list[Any]:
         """Cast floating-point inputs; those that the operator takes in float32 only stay so in float64."""
         if dtype == "float32":
             return [with_float_dtype(value, np.dtype(np.float32)) for value in inputs]
@@ -114,7 +114,7 @@ def in_onnx(node: Node) -> SingleNode:
     return SingleNode(node, None, _build_onnx)
 
 
-def in_onnxruntime(node: Node, dtype: FloatName) -> SingleNode:
+def in_onnxruntime(node: Node, dtype: ReferencePrecision) -> SingleNode:
     """Return the node in onnxruntime on the CPU, without graph optimisations."""
     return SingleNode(node, dtype, _build_onnxruntime)
 
@@ -161,7 +161,7 @@ def _allowed_types(node: Node) -> tuple[frozenset[str], ...]:
     return next((item.inputs for item in reversed(definitions) if item.since <= node.opset), ())
 
 
-def _find_type(value: Any, dtype: FloatName | None) -> TypeProto:
+def _find_type(value: Any, dtype: ReferencePrecision | None) -> TypeProto:
     """Return a value's ONNX type, with its rank; an empty sequence is taken for one of floating-point tensors.
 
     Raises:

@@ -18,19 +18,8 @@ import struct
 from dataclasses import dataclass
 from math import prod
 
+from models.checkpoints import dtypes
 from models.checkpoints.contents import MAX_TENSORS
-from models.checkpoints.dtypes import (
-    BFLOAT16,
-    BOOL,
-    FLOAT16,
-    FLOAT32,
-    FLOAT64,
-    INT8,
-    INT16,
-    INT32,
-    INT64,
-    UINT8,
-)
 from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.errors import CheckpointError
@@ -41,18 +30,8 @@ MAX_AXES = 32
 MAX_NAME = 1 << 10
 
 STORAGE = {0: "dense", 1: "row-sparse", 2: "CSR"}
-DTYPES = {
-    0: FLOAT32,
-    1: FLOAT64,
-    2: FLOAT16,
-    3: UINT8,
-    4: INT32,
-    5: INT8,
-    6: INT64,
-    7: BOOL,
-    8: INT16,
-    12: BFLOAT16,
-}
+NUMBERED = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool", "int16")
+DTYPES = {flag: dtypes.DTYPES[name] for flag, name in enumerate(NUMBERED)} | {12: dtypes.BFLOAT16}
 """{type flag: dtype}; 9, 10 and 11 are unsigned integers of two, four and eight bytes."""
 
 GROUPS = ("arg:", "aux:")

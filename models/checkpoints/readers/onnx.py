@@ -127,19 +127,15 @@ def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
         node = opened.file.wire.members(span)
         if 4 not in node or opened.file.wire.text(node[4][-1]) != "MaxPool":
             continue
-        pads: tuple[int, ...] = (0,) * 6
-        ceil = False
-        windows: tuple[int, ...] = ()
+        ceil, sizes = False, dict[str, tuple[int, ...]]()
         for attribute in (opened.file.wire.members(span) for span in node.get(5, [])):
             key = opened.file.wire.text(attribute[1][-1]) if 1 in attribute else ""
-            if key == "pads":
-                pads = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
-            if key == "kernel_shape":
-                windows = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
+            sizes[key] = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
             if key == "ceil_mode":
                 ceil = any(entry.wire == VARINT and signed(entry.value) for entry in attribute.get(3, []))
-        if windows != POOL5_WINDOWS:
+        if sizes.get("kernel_shape") != POOL5_WINDOWS:
             return None
+        pads = sizes.get("pads", (0,) * 6)
         return "right" if ceil and not any(pads) else MARGINS.get(pads)
     return None
 

@@ -71,7 +71,7 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
             raise CheckpointError(
                 f"{file.path}: not a TensorFlow checkpoint, or truncated; of a V2 one, give the .index file"
             )
-        entries = list(_at_most(MAX_TENSORS, _entries(file)))
+        entries = list(_limited(_entries(file)))
         first = _members(file, entries[0]) if entries and entries[0].key == b"" else {}
         if file.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
             return _bundle(file, entries, first)
@@ -91,7 +91,7 @@ def _entries(file: MappedFile) -> Iterator[Entry]:
     offset, at = varint(file.data, at, file.size)
     size, _ = varint(file.data, at, file.size)
     last = 0
-    for handle in _at_most(MAX_TENSORS, _block(file, offset, size)):
+    for handle in _limited(_block(file, offset, size)):
         start, at = varint(file.data, handle.start, handle.end)
         size, _ = varint(file.data, at, handle.end)
         if start < last:
@@ -100,11 +100,11 @@ def _entries(file: MappedFile) -> Iterator[Entry]:
         yield from _block(file, start, size)
 
 
-def _at_most(most: int, entries: Iterator[Entry]) -> Iterator[Entry]:
+def _limited(entries: Iterator[Entry]) -> Iterator[Entry]:
     """Yield the entries, and end with an error where there are more: one takes three bytes of a file."""
     for number, entry in enumerate(entries, 1):
-        if number > most:
-            raise WireError(f"it has more than {most} entries")
+        if number > MAX_TENSORS:
+            raise WireError(f"it has more than {MAX_TENSORS} entries")
         yield entry
 
 

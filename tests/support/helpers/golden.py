@@ -15,8 +15,7 @@ from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
 from exporter.parity.io_mapping import IOMapping
-from exporter.parity.sources import ReferencePrecision
-from exporter.results import Placement, Precision
+from exporter.results import Placement, Precision, ReferencePrecision
 from models.specs import Signature, TensorSpec
 
 Array = NDArray[Any]

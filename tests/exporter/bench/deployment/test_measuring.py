@@ -76,5 +76,5 @@ def test_accuracy_is_that_of_the_held_out_clips_and_what_fails_is_reported(
     assert found.accuracies["wrong.onnx"].snr_db < 10
     assert [speed.batch for speed in found.speeds["first.onnx"]] == [1, 2]
     assert "broken.onnx" not in found.speeds
-    assert [(name, added) for name, _, added in found.missing] == [("broken.onnx", False)]
+    assert [(skipped.target, skipped.added) for skipped in found.missing] == [("broken.onnx", False)]
     assert "groups" in " ".join(found.notes) or free > 1
