@@ -72,7 +72,7 @@ class AotiRuntime(TorchFileRuntime):
 
     @property
     def precision(self) -> Precision:
-        """Return what the manifest says that it computes in; the code itself does not tell."""
+        """Return what the manifest says that it computes in; the compiled code does not state it."""
         return WEIGHT_PRECISIONS[self.options.precision]
 
     @property
@@ -111,7 +111,7 @@ def load_package(path: Path) -> AOTICompiledModel:
 def _with_usual_strides(tensor: torch.Tensor) -> torch.Tensor:
     """Return a contiguous tensor whose axes of length 1 have the strides of a new tensor too.
 
-    The compiled code compares all strides. NumPy gives an axis that indexing adds the stride 0, which torch takes for
-    contiguous.
+    The compiled code compares all strides. An axis that is added by indexing a NumPy array (`x[np.newaxis]`) has the
+    stride 0, and torch calls such a tensor contiguous all the same.
     """
     return tensor.contiguous().view(-1).view(tensor.shape)

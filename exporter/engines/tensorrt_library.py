@@ -21,7 +21,7 @@ GPU, COMPUTE_CAPABILITY, PROFILE = "gpu", "compute_capability", "optimization_pr
 """Options of an engine's manifest: the GPU's name, its compute capability, and the shapes that the engine takes."""
 
 MISSING_GPU = (
-    "TensorRT needs an NVIDIA GPU, its driver and a CUDA build of torch, in which the tensors are; torch finds no GPU"
+    "TensorRT needs an NVIDIA GPU, its driver and a CUDA build of torch, which holds the tensors; torch finds no GPU"
 )
 
 

@@ -81,7 +81,7 @@ def write_onnx(
 
 
 def _check(path: Path, model: ir.Model, full_check: bool) -> None:
-    """Run onnx's checker on a written file; sizes that onnx infers wrongly are checked on the model in memory."""
+    """Run onnx's checker on a written file; shapes are checked in memory where pools in ceil mode mislead onnx."""
     in_memory = full_check and has_ceil_pools(model)
     try:
         with native_call("onnx's checker", path):

@@ -60,7 +60,7 @@ def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
         )
         lists = ", ".join(f"{name} ({classes})" for classes, name in row.class_lists.items())
         _print_detail("class names", lists or "not known: --labels sets them", console)
-    console.print("\n[bold]Class names[/]  what --labels knows")
+    console.print("\n[bold]Class names[/]  the lists that --labels takes by name")
     for one in CLASS_LISTS:
         _print_detail(one.name, f"{one.count} classes: {escape(one.title)}. Source: {escape(one.source)}", console)
     console.print()

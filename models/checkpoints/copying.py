@@ -1,4 +1,4 @@
-"""Copies of a mapped file's bytes, for numbers that torch cannot use where the file has them."""
+"""Copies of a mapped file's bytes, for tensors that torch cannot read in place (wrong byte order or alignment)."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def resolve(source: str | Path, progress: Progress, sha256: str | None = None) -
         raise UsageError(f"{redact(str(source))}: after # only sha256=<64 hexadecimal digits> is allowed")
     wanted = found.group(1).lower() if found else expected
     if expected not in (None, wanted):
-        raise UsageError(f"{redact(str(source))}: #sha256= and the SHA-256 that is expected differ")
+        raise UsageError(f"{redact(str(source))}: the hash after #sha256= is not the one that --expect-sha256 states")
     scheme = address.partition("://")[0].lower()
     if scheme == "hf":
         return from_hub(address, wanted, progress)

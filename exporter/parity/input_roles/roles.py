@@ -1,7 +1,8 @@
 """Which inputs of a model file have a meaning of their own, and what they are fed.
 
 `table.ROLES` says for (operator, position of an input) how a valid value follows from the shapes around it.
-Only inputs of the graph that feed such a position directly have a role. The first node in the graph decides.
+An input of the graph that feeds such a position has that role; where it feeds several, it gets the value of the first
+node, in the order of the graph, for which one can be derived.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 SAME_NUMBERS = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
 """Operators whose output has the numbers of their first input."""
 INDIRECT = {(name, 1) for name in ("Gather", "GatherElements", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")}
-"""Indices whose range does not depend on their own shape: inputs that reach them through `SAME_NUMBERS` have it too."""
+"""Positions of indices. Their range does not depend on their own shape, so that an input that reaches one through
+operators of `SAME_NUMBERS` has the role, too."""
 CALCULATIONS = {"Add", "Sub", "Mul", "Max", "Min", "Sum", "Abs", "Neg", "Sign", "Clip", "Concat", "Where", "Relu"}
 COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 WIDE_INTEGERS = {getattr(onnx.TensorProto, name) for name in ("INT16", "INT32", "INT64", "UINT16", "UINT32", "UINT64")}
@@ -221,7 +223,7 @@ class _Graph:
 
 @reads_file("the analysis of its inputs")
 def find_roles(path: Path, format_name: FormatName) -> InputRoles:
-    """Return the inputs of a model file that have a role; of TorchScript, none is known.
+    """Return the inputs of a model file that have a role; of files in other formats than ONNX none is known.
 
     Raises:
         ArtifactError: it cannot be read.

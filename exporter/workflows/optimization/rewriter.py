@@ -54,13 +54,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A rewritten model in its stage; without a stage, one that no pass changed.
+    """What the passes made of the model: files in a staging folder, or no files where no pass changed anything.
 
     Attributes:
         candidate: how it was rewritten.
         passes: what the passes did.
         record: the decisions that lead to the same result again.
-        stage: the folder of the files.
+        stage: the staging folder of the files.
         files: the model, then its data.
         manifest: for the files, where the original has one.
         notes: what the user should know.

@@ -115,5 +115,5 @@ class Machine:
             PickleError: the names are not texts, or too long.
         """
         if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > MAX_NAME:
-            raise PickleError("it refers to a class, and its name is not text or is too long")
+            raise PickleError("it refers to a class whose name is no text, or too long")
         self.stack.append(self.rules.refer(module, name))

@@ -120,7 +120,7 @@ def test_a_set_needs_no_hash() -> None:
         (b"NNb.", "it gives a state to a NoneType"),
         (b"N)R.", "it calls a NoneType"),
         (b"cos\nsystem\nNR.", "it calls something with what is no tuple"),
-        (b"NN\x93.", "its name is not text or is too long"),
+        (b"NN\x93.", "whose name is no text, or too long"),
         (b"Px\n.", "refers to values outside the file by a persistent id"),
         (b"NQ.", "refers to values outside the file by a persistent id"),
         (b"\x82\x01.", "a number that only the program that wrote it can resolve"),
