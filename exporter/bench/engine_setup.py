@@ -17,7 +17,7 @@ from exporter.engines.base import RuntimeOptions
 from exporter.engines.mnn import convert
 from exporter.errors import C3DExportError, OutOfMemoryError, UsageError
 from exporter.formats import FORMATS
-from exporter.formats.base import WriteRequest
+from exporter.formats.base import Attempt, WriteRequest
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.arrays import shape_fits
 from exporter.storage import translate_os_errors
@@ -150,7 +150,7 @@ class EngineSetup:
             manifest = replace(self.first.manifest.embedded(), format="onnx", options={"target": "portable"})
             manifest = replace(manifest, signature=model.signature(self._outputs(), manifest.signature.batch))
             (candidate,) = FORMATS["onnx"].candidates(model, WriteRequest("plain", manifest, DEFAULT_OPSET))
-            written = candidate.write(self.folder, ())
+            written = candidate.write(Attempt(self.folder))
             self.plain = self.folder / written.files[0].name
         return self.plain
 

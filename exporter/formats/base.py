@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,18 @@ from exporter.system import library_version
 from exporter.types import BatchProfile, ComputePrecision, FormatName, OptimizeOptions, PrecisionOptions, Target
 from models.built_model import BuiltModel
 from models.progress import Progress, no_progress
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Where a candidate is written, and the names of the candidates that failed parity before it."""
+
+    folder: Path
+    rejected: tuple[str, ...] = ()
+
+    def describe_rejected(self) -> str:
+        """Return `parity failed with A and with B`."""
+        return f"parity failed with {' and with '.join(self.rejected)}"
 
 
 @dataclass(frozen=True)
@@ -52,16 +64,16 @@ class WriteRequest:
         return tuple(output.name for output in self.manifest.signature.outputs)
 
     def finish_manifest(
-        self, options: Mapping[str, OptionValue], rejected: Sequence[str], libraries: Iterable[str]
+        self, options: Mapping[str, OptionValue], attempt: Attempt, libraries: Iterable[str]
     ) -> Manifest:
         """Return the manifest with what is known once a file is made.
 
         Args:
             options: how the file was made, beside what the request's manifest says.
-            rejected: names of the candidates that failed parity before this one.
+            attempt: which candidates failed parity before this one.
             libraries: distributions whose versions decide what is in the file.
         """
-        failed = {FAILED_OPTION: ", ".join(rejected)} if rejected else {}
+        failed = {FAILED_OPTION: ", ".join(attempt.rejected)} if attempt.rejected else {}
         return replace(
             self.manifest,
             options={**self.manifest.options, **options, **failed},
@@ -90,12 +102,11 @@ class Candidate:
 
     Attributes:
         name: what messages and manifests call it: `winograd`, `Winograd tiles up to 4`.
-        write: (folder, names of the candidates that failed parity before it) -> what was written into the folder, over
-            the files of those candidates.
+        write: writes it into the folder of an attempt, over the files of the candidates that failed there.
     """
 
     name: str
-    write: Callable[[Path, tuple[str, ...]], WriteResult]
+    write: Callable[[Attempt], WriteResult]
 
 
 FAILED_OPTION = "failed_parity"

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest import Manifest
-from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx_float16 import float16_candidates
 from exporter.formats.onnx_graph import SUFFIX, NetworkGraph, export_graph, rewrite_graph, write_graph
 from exporter.formats.onnx_int8 import int8_candidates
@@ -98,13 +98,9 @@ def has_pass_metadata(model: onnx.ModelProto) -> bool:
 
 
 def _write(
-    export: Callable[[], NetworkGraph],
-    model: BuiltModel,
-    request: WriteRequest,
-    folder: Path,
-    rejected: tuple[str, ...],
+    export: Callable[[], NetworkGraph], model: BuiltModel, request: WriteRequest, attempt: Attempt
 ) -> WriteResult:
     """Rewrite and write a copy of the network's graph, which `export` makes once for all candidates."""
     exported = export()
     copied = replace(exported, model=exported.model.clone())
-    return write_graph(rewrite_graph(copied, request), model, request, folder, rejected)
+    return write_graph(rewrite_graph(copied, request), model, request, attempt)

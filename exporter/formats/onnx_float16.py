@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE
 from exporter.engines.base import RuntimeOptions
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx_graph import NetworkGraph, add_passes, make_graph, write_graph
 from exporter.passes.raise_layers import Raised, raise_layers
@@ -98,8 +98,7 @@ def _write(
     raised: Raised | None,
     model: BuiltModel,
     request: WriteRequest,
-    folder: Path,
-    rejected: tuple[str, ...],
+    attempt: Attempt,
 ) -> WriteResult:
     converted = _convert(graph.model, step, request.optimize.target)
     options, notes = {**graph.options, WEIGHT_DTYPE: "fp16"}, list(graph.notes)
@@ -113,7 +112,7 @@ def _write(
         options[FLOAT32_LAYERS] = step.out_of_range
         notes += [f"onnx: stays in float32: {reason}" for reason in step.out_of_range]
     written = replace(graph, model=converted.model, options=options, notes=tuple(notes))
-    return write_graph(written, model, request, folder, rejected)
+    return write_graph(written, model, request, attempt)
 
 
 def _convert(model: ir.Model, step: Float16, target: Target) -> PassesResult:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.base import WriteRequest, WriteResult
+from exporter.formats.base import Attempt, WriteRequest, WriteResult
 from exporter.passes.names import unused_name
 from exporter.types import BLOCKED_OPSET, OptimizeOptions
 from models.built_model import BuiltModel
@@ -123,17 +122,14 @@ def add_passes(options: Mapping[str, OptionValue], result: PassesResult) -> dict
     }
 
 
-def write_graph(
-    graph: NetworkGraph, model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
-) -> WriteResult:
+def write_graph(graph: NetworkGraph, model: BuiltModel, request: WriteRequest, attempt: Attempt) -> WriteResult:
     """Put the preprocessing in front, embed the manifest, write and check. The graph's model is changed in place.
 
     Args:
         graph: the network's graph.
         model: the network it was made of.
         request: what to write.
-        folder: where to.
-        rejected: the names of the candidates that failed parity before.
+        attempt: where to, and what failed before.
 
     Raises:
         UsageError: the weights need `external_data`.
@@ -146,11 +142,11 @@ def write_graph(
     if model.without_preprocessing is not None:
         add_preprocessing(graph.model, preprocessing_module(model), model.input.name)
     notes = list(graph.notes)
-    if rejected:
-        notes.append(f"onnx: parity failed with {' and with '.join(rejected)}")
-    manifest = request.finish_manifest(graph.options, rejected, (*VERSIONS, *graph.libraries))
+    if attempt.rejected:
+        notes.append(f"onnx: {attempt.describe_rejected()}")
+    manifest = request.finish_manifest(graph.options, attempt, (*VERSIONS, *graph.libraries))
     _set_metadata(graph.model, manifest)
-    files = write_onnx(graph.model, folder, request.name + SUFFIX, external_data=request.external_data)
+    files = write_onnx(graph.model, attempt.folder, request.name + SUFFIX, external_data=request.external_data)
     return WriteResult(files, manifest, tuple(notes))
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import UsageError
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx_graph import NetworkGraph, add_passes, make_graph, write_graph
 from exporter.passes.raise_layers import Raised, raise_layers
@@ -133,8 +132,7 @@ def _write(
     raised: Raised,
     model: BuiltModel,
     request: WriteRequest,
-    folder: Path,
-    rejected: tuple[str, ...],
+    attempt: Attempt,
 ) -> WriteResult:
     from exporter.passes.quantize.layers import find_layers
 
@@ -160,4 +158,4 @@ def _write(
         notes.append("onnx: no layer computes in int8 any more; take --precision fp32, or a lower --min-snr")
     libraries = (*graph.libraries, "onnxruntime")
     quantized = replace(graph, model=done.model, options=options, notes=tuple(notes), libraries=libraries)
-    return write_graph(quantized, model, request, folder, rejected)
+    return write_graph(quantized, model, request, attempt)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from exporter.artifacts.files import sha256_file
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, IntegrityError, UnavailableError
-from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import make_graph
 from exporter.formats.openvino_model import add_preprocessing, convert, write_model
 from exporter.openvino_ir import (
@@ -123,11 +123,11 @@ def weights_fault(model: IrModel) -> str | None:
     return None
 
 
-def _write(model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]) -> WriteResult:
+def _write(model: BuiltModel, request: WriteRequest, attempt: Attempt) -> WriteResult:
     """Export, convert, put preprocessing in front, write."""
     graph = make_graph(model, replace(request, optimize=OptimizeOptions()))  # OpenVINO stores float16 itself
     if request.precision.compute == "bf16":
         from exporter.formats.bfloat16 import speed_notes
 
         graph = replace(graph, notes=(*graph.notes, *speed_notes("openvino")))
-    return write_model(add_preprocessing(convert(graph.model), model, request), graph, request, folder, rejected)
+    return write_model(add_preprocessing(convert(graph.model), model, request), graph, request, attempt)

@@ -22,7 +22,7 @@ from exporter.artifacts.manifest_fields import OptionValue
 from exporter.artifacts.store import staging
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import NetworkGraph, make_graph
 from exporter.formats.openvino_model import add_preprocessing, convert, save, write_model
 from exporter.passes.tiles import describe_tiles, tile_candidates
@@ -97,8 +97,7 @@ def _write(
     taken: dict[str, float],
     model: BuiltModel,
     request: WriteRequest,
-    folder: Path,
-    rejected: tuple[str, ...],
+    attempt: Attempt,
 ) -> WriteResult:
     measured = [f"{name}: {milliseconds:.3g} ms" for name, milliseconds in taken.items()]
     stated: dict[str, OptionValue] = {"target": "cpu", VARIANT: variant.name, MEASURED: measured}
@@ -106,4 +105,4 @@ def _write(
     chosen = f"openvino: measured here: {', '.join(measured)}; the file holds {variant.name}"
     notes = (*variant.graph.notes, chosen)
     graph = replace(variant.graph, options=options, notes=notes)
-    return write_model(add_preprocessing(variant.model, model, request), graph, request, folder, rejected)
+    return write_model(add_preprocessing(variant.model, model, request), graph, request, attempt)

@@ -23,7 +23,7 @@ from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.foreign_logging import import_library, silence_openvino_tools
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx_graph import NetworkGraph, make_graph
 from exporter.formats.onnx_int8 import RANGE_METHOD, RANGE_METHODS
@@ -184,9 +184,7 @@ def _measure(quantized: Any, held_out: HeldOut) -> float:
             return held_out.lowest_snr(runtime)
 
 
-def _write(
-    made: _Quantized, model: BuiltModel, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
-) -> WriteResult:
+def _write(made: _Quantized, model: BuiltModel, request: WriteRequest, attempt: Attempt) -> WriteResult:
     measured = [f"{method}: {decibels:.1f} dB" for method, decibels in made.decibels.items()]
     higher = _raised_precision()
     options: dict[str, OptionValue] = {
@@ -201,4 +199,4 @@ def _write(
         options[RAISED_LAYERS] = made.raised.entries(higher)
     notes = (f"openvino: ranges by {made.method.name} ({', '.join(measured)} on the held-out clips)",)
     graph = replace(made.graph, options=options, notes=notes, libraries=(*made.graph.libraries, "nncf"))
-    return write_model(add_preprocessing(made.model, model, request), graph, request, folder, rejected)
+    return write_model(add_preprocessing(made.model, model, request), graph, request, attempt)

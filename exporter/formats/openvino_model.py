@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from exporter.artifacts.files import sha256_file
 from exporter.foreign_logging import import_openvino, silence_openvino_tools
-from exporter.formats.base import WriteRequest, WriteResult
+from exporter.formats.base import Attempt, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import VERSIONS, NetworkGraph
 from exporter.full_disks import is_full
 from exporter.openvino_ir import (
@@ -128,26 +128,23 @@ def _compute_preprocessing_in_float32(net: ElementTree.Element) -> None:
             ElementTree.SubElement(info, "attribute", name="precise", version="0", value="")
 
 
-def write_model(
-    converted: Any, graph: NetworkGraph, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
-) -> WriteResult:
+def write_model(converted: Any, graph: NetworkGraph, request: WriteRequest, attempt: Attempt) -> WriteResult:
     """Write an `openvino.Model`, with the manifest inside.
 
     Args:
         converted: the model.
         graph: the graph that it was made of: its options, notes and libraries go into the manifest.
         request: what to write.
-        folder: where to.
-        rejected: the names of the candidates that failed parity before.
+        attempt: where to, and what failed before.
     """
     options = {name: value for name, value in graph.options.items() if name not in _ONNX_OPTIONS}
     options.setdefault(HINT_OPTION, compile_options(request.precision.compute)[PRECISION_HINT])
     notes = [note.replace("onnx:", "openvino:", 1) for note in graph.notes]
-    if rejected:
-        notes.append(f"openvino: parity failed with {' and with '.join(rejected)}")
-    manifest = request.finish_manifest(options, rejected, (*VERSIONS, "openvino", *graph.libraries))
+    if attempt.rejected:
+        notes.append(f"openvino: {attempt.describe_rejected()}")
+    manifest = request.finish_manifest(options, attempt, (*VERSIONS, "openvino", *graph.libraries))
     compress = request.optimize.weight_dtype == "fp16"
-    files = save(converted, folder, request.name, manifest.embedded().to_json(), compress=compress)
+    files = save(converted, attempt.folder, request.name, manifest.embedded().to_json(), compress=compress)
     return WriteResult(files, manifest, tuple(notes))
 
 

@@ -14,13 +14,14 @@ import msgspec
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.engines.torch_members import read_member
 from exporter.errors import ArtifactError
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import PRECISIONS, export_program, save_program
 from exporter.formats.torch_archive import TorchArchiveFormat
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import (
     VARIANTS,
     Variant,
+    describe_times,
     fastest_first,
     make_variant,
     measure,
@@ -145,20 +146,14 @@ def export_variants(module: nn.Module, model: BuiltModel, request: WriteRequest)
     return programs
 
 
-def describe_times(times: Mapping[str, float], items: int) -> str:
-    """Return `plain 450 ms, winograd 160 ms for a batch of 1`."""
-    return ", ".join(f"{name} {taken:.0f} ms" for name, taken in times.items()) + f" for a batch of {items}"
-
-
 def _write(
     request: WriteRequest,
     program: ExportedProgram,
     options: Mapping[str, OptionValue],
     notes: tuple[str, ...],
-    folder: Path,
-    rejected: tuple[str, ...],
+    attempt: Attempt,
 ) -> WriteResult:
-    manifest = request.finish_manifest(options, rejected, ("torch",))
-    path = folder / f"{request.name}{Pt2Format.suffix}"
+    manifest = request.finish_manifest(options, attempt, ("torch",))
+    path = attempt.folder / f"{request.name}{Pt2Format.suffix}"
     save_program(program, path, {MANIFEST_KEY: manifest.embedded().to_json()})
     return WriteResult((path,), manifest, notes)

@@ -15,12 +15,18 @@ from exporter.artifacts.store import staging
 from exporter.engines.aoti_metadata import CPU_FEATURES, KIND, METADATA, read_metadata
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.exported_program import PRECISIONS, export_program
-from exporter.formats.pt2 import describe_times
 from exporter.formats.torch_archive import TorchArchiveFormat, rewrite_archive
 from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
-from exporter.formats.torchscript_variants import Variant, fastest_first, make_variant, measure, random_input
+from exporter.formats.torchscript_variants import (
+    Variant,
+    describe_times,
+    fastest_first,
+    make_variant,
+    measure,
+    random_input,
+)
 from exporter.full_disks import full_disk_error
 from exporter.system import cpu_features
 from exporter.types import ComputePrecision
@@ -179,13 +185,12 @@ def _write(
     package: Path,
     options: Mapping[str, OptionValue],
     notes: tuple[str, ...],
-    folder: Path,
-    rejected: tuple[str, ...],
+    attempt: Attempt,
 ) -> WriteResult:
     """Write a package with the manifest inside, without the C++ sources, which name paths of this machine."""
     # it is for this processor, whatever was asked for
-    manifest = request.finish_manifest({"target": "cpu", **options}, rejected, ("torch",))
-    path = folder / f"{request.name}{AotiFormat.suffix}"
+    manifest = request.finish_manifest({"target": "cpu", **options}, attempt, ("torch",))
+    path = attempt.folder / f"{request.name}{AotiFormat.suffix}"
     extra = {f"extra/{MANIFEST_KEY}": manifest.embedded().to_json().encode()}
     with package.open("rb") as stream:
         rewrite_archive(stream, path, lambda name, content: None if name.endswith(".cpp") else (name, content), extra)

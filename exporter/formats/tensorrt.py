@@ -32,7 +32,7 @@ from exporter.engines.tensorrt_library import (
     this_platform,
 )
 from exporter.errors import UnavailableError
-from exporter.formats.base import Candidate, Format, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, Format, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.stored_tensors import StoredModel
 from exporter.types import BatchProfile, ComputePrecision, OptimizeOptions
@@ -79,17 +79,15 @@ class TensorRtFormat(Format):
         return StoredModel(None, None)
 
 
-def _write(
-    source: Candidate, request: WriteRequest, suffix: str, folder: Path, rejected: tuple[str, ...]
-) -> WriteResult:
-    """Write the ONNX file into a temporary folder, and the engine that TensorRT makes of it into `folder`."""
+def _write(source: Candidate, request: WriteRequest, suffix: str, attempt: Attempt) -> WriteResult:
+    """Write the ONNX file into a temporary folder, and the engine that TensorRT makes of it into the folder."""
     platform = this_platform()
     (spec,) = request.manifest.signature.inputs
     profile = make_profile(spec, request.batch_profile)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        written = source.write(Path(scratch), rejected)
+    with tempfile.TemporaryDirectory(dir=attempt.folder) as scratch:
+        written = source.write(replace(attempt, folder=Path(scratch)))
         plan = build_engine(written.files[0], profile, platform, request.progress)
-    path = folder / f"{request.name}{suffix}"
+    path = attempt.folder / f"{request.name}{suffix}"
     path.write_bytes(plan)
     manifest = written.manifest
     options = {key: value for key, value in manifest.options.items() if key != "external_data"}

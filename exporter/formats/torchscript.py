@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.torch_archive import TorchArchiveFormat, has_member, rewrite_archive
 from exporter.formats.torchscript_variants import (
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
     Choice,
     compile_variant,
+    describe_times,
     rank_variants,
     script_and_freeze,
 )
@@ -89,21 +90,17 @@ class TorchScriptFormat(TorchArchiveFormat):
                 return
             yield Candidate(choice.name, partial(self._write_variant, request, choice, script))
 
-    def _write_plain(
-        self, module: nn.Module, request: WriteRequest, folder: Path, rejected: tuple[str, ...]
-    ) -> WriteResult:
+    def _write_plain(self, module: nn.Module, request: WriteRequest, attempt: Attempt) -> WriteResult:
         with suppress_foreign_logging():
-            files, manifest = self._save(script_and_freeze(module), request, folder, {}, rejected)
+            files, manifest = self._save(script_and_freeze(module), request, attempt, {})
         return WriteResult(files, manifest)
 
-    def _write_bfloat16(
-        self, request: WriteRequest, made: Bfloat16, folder: Path, rejected: tuple[str, ...]
-    ) -> WriteResult:
+    def _write_bfloat16(self, request: WriteRequest, made: Bfloat16, attempt: Attempt) -> WriteResult:
         from exporter.formats.bfloat16 import speed_notes
 
         with suppress_foreign_logging():
             script = compile_variant(made.module, "channels_last")
-        files, manifest = self._save(script, request, folder, made.options, rejected)
+        files, manifest = self._save(script, request, attempt, made.options)
         return WriteResult(files, manifest, speed_notes("torchscript"))
 
     def _write_variant(
@@ -111,28 +108,26 @@ class TorchScriptFormat(TorchArchiveFormat):
         request: WriteRequest,
         choice: Choice,
         script: torch.jit.ScriptModule,
-        folder: Path,
-        rejected: tuple[str, ...],
+        attempt: Attempt,
     ) -> WriteResult:
         options: dict[str, OptionValue] = {
             OPTIMIZE_OPTION: choice.optimize_for_inference,
             VARIANT_OPTION: choice.variant,
-            MEASURED_OPTION: _times(choice),
+            MEASURED_OPTION: describe_times(choice.milliseconds, choice.items),
         }
-        files, manifest = self._save(script, request, folder, options, rejected)
-        return WriteResult(files, manifest, (_summary(choice, rejected),))
+        files, manifest = self._save(script, request, attempt, options)
+        return WriteResult(files, manifest, (_summary(choice, attempt),))
 
     def _save(
         self,
         script: torch.jit.ScriptModule,
         request: WriteRequest,
-        folder: Path,
+        attempt: Attempt,
         options: Mapping[str, OptionValue],
-        rejected: tuple[str, ...],
     ) -> tuple[tuple[Path, ...], Manifest]:
         """Write the file, and return it with the manifest inside."""
-        manifest = request.finish_manifest(options, rejected, ("torch",))
-        path = folder / f"{request.name}{self.suffix}"
+        manifest = request.finish_manifest(options, attempt, ("torch",))
+        path = attempt.folder / f"{request.name}{self.suffix}"
         with suppress_foreign_logging(), save_archive(script, {MANIFEST_KEY: manifest.embedded().to_json()}) as saved:
             normalize_archive(saved, path)
         return (path,), manifest
@@ -181,13 +176,7 @@ def normalize_archive(source: BinaryIO, target: Path) -> None:
     rewrite_archive(source, target, edit)
 
 
-def _times(choice: Choice) -> str:
-    """Return `plain 450 ms, channels_last 380 ms, winograd 160 ms for a batch of 1`."""
-    times = ", ".join(f"{name} {taken:.0f} ms" for name, taken in choice.milliseconds.items())
-    return f"{times} for a batch of {choice.items}"
-
-
-def _summary(choice: Choice, rejected: tuple[str, ...]) -> str:
+def _summary(choice: Choice, attempt: Attempt) -> str:
     """Return what was measured, what was selected, and what it costs."""
     plain = choice.milliseconds["plain"]
     others = ", ".join(
@@ -199,8 +188,8 @@ def _summary(choice: Choice, rejected: tuple[str, ...]) -> str:
         f"torchscript: measured on this CPU with a batch of {choice.items}: plain {plain:.0f} ms, {others}; "
         f"the file holds {choice.variant}"
     ]
-    if rejected:
-        parts.append(f"parity failed with {', and with '.join(rejected)}")
+    if attempt.rejected:
+        parts.append(attempt.describe_rejected())
     plain_size, size = choice.sizes
     if size > SIZE_WARNING_RATIO * plain_size:
         parts.append(f"that makes it {size / 1e6:.0f} MB instead of {plain_size / 1e6:.0f}")

@@ -218,5 +218,10 @@ def measure(scripts: Mapping[str, Callable[[torch.Tensor], object]], x: torch.Te
     return {name: 1e3 * median(seconds) for name, seconds in times.items()}
 
 
+def describe_times(times: Mapping[str, float], items: int) -> str:
+    """Return `plain 450 ms, winograd 160 ms for a batch of 1`."""
+    return ", ".join(f"{name} {taken:.0f} ms" for name, taken in times.items()) + f" for a batch of {items}"
+
+
 def _nbytes(module: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

@@ -13,7 +13,7 @@ from exporter.artifacts.publication import publish
 from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
 from exporter.formats import FORMATS, record_tensors
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.load_checks import Vouched
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.record import parity_record
@@ -155,7 +155,7 @@ def _write_format(
 
     def write(candidate: Candidate, rejected: tuple[Candidate, ...]) -> WriteResult:
         with timed(seconds, "write"), translate_os_errors(request.output_dir):
-            written = candidate.write(stage, tuple(failed.name for failed in rejected))
+            written = candidate.write(Attempt(stage, tuple(failed.name for failed in rejected)))
             # hashed once: what is verified is what the manifest lists
             files = tuple(file_entry(path) for path in written.files)
             return replace(written, manifest=replace(written.manifest, files=files))

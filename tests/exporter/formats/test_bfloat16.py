@@ -17,7 +17,7 @@ from exporter.engines.pt2 import ExportedProgramRuntime
 from exporter.engines.torchscript import TorchScriptRuntime
 from exporter.errors import UsageError
 from exporter.formats import FORMATS, bfloat16
-from exporter.formats.base import WriteRequest
+from exporter.formats.base import Attempt, WriteRequest
 from exporter.formats.bfloat16 import make_candidates, speed_notes, to_bfloat16
 from exporter.formats.export_module import select_outputs
 from exporter.requests import ExportRequest
@@ -96,7 +96,7 @@ def test_the_file_is_as_accurate_as_asked_for(
     form: FormatName, min_snr: float, least: float, most: float, residual: BuiltModel, tmp_path: Path
 ) -> None:
     request = request_for(residual, form, min_snr)
-    written = next(iter(FORMATS[form].candidates(residual, request))).write(tmp_path, ())
+    written = next(iter(FORMATS[form].candidates(residual, request))).write(Attempt(tmp_path))
     options = written.manifest.options
     assert ("raised_layers" in options) is (min_snr > 60)
     assert options["weight_dtype"] == "bf16"

@@ -19,7 +19,7 @@ from torch import nn
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.artifacts.manifest import Manifest, describe_network
 from exporter.formats import FORMATS, onnx_graph
-from exporter.formats.base import WriteRequest, WriteResult
+from exporter.formats.base import Attempt, WriteRequest, WriteResult
 from exporter.requests import ExportRequest
 from exporter.results import ParityReport
 from exporter.types import DEFAULT_OPSET, MAX_OPSET, OptimizeOptions, WeightDtype
@@ -181,7 +181,7 @@ def test_the_batch_of_a_network_with_attention_stays_dynamic(tmp_path: Path) -> 
 def write(folder: Path, optimize: OptimizeOptions, opset: int = DEFAULT_OPSET) -> WriteResult:
     """Write the first candidate."""
     folder.mkdir()
-    return next(FORMATS["onnx"].candidates(SMALL, WriteRequest("m", DRAFT, opset, optimize))).write(folder, ())
+    return next(FORMATS["onnx"].candidates(SMALL, WriteRequest("m", DRAFT, opset, optimize))).write(Attempt(folder))
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_smaller_tiles_and_then_the_portable_graph_where_parity_fails(failures: 
     def accept() -> WriteResult:
         return first_accepted(
             candidates,
-            lambda candidate, rejected: candidate.write(tmp_path, tuple(failed.name for failed in rejected)),
+            lambda candidate, rejected: candidate.write(Attempt(tmp_path, tuple(failed.name for failed in rejected))),
             verify,
         )[0]
 
@@ -271,7 +271,7 @@ def test_the_network_is_exported_once_for_all_candidates(tmp_path: Path, monkeyp
     request = WriteRequest("m", DRAFT, DEFAULT_OPSET, OptimizeOptions("cpu"))
     candidates = [list(FORMATS["onnx"].candidates(SMALL, request)) for _ in range(2)]
     assert [candidate.name for candidate in candidates[0]] == CANDIDATES
-    after_others = [candidate.write(tmp_path, ()).files[0].read_bytes() for candidate in candidates[0]]
+    after_others = [candidate.write(Attempt(tmp_path)).files[0].read_bytes() for candidate in candidates[0]]
     assert len(exports) == 1
-    assert candidates[1][-1].write(tmp_path, ()).files[0].read_bytes() == after_others[-1]
+    assert candidates[1][-1].write(Attempt(tmp_path)).files[0].read_bytes() == after_others[-1]
     assert len(set(after_others)) == len(CANDIDATES)

@@ -19,7 +19,7 @@ from exporter.engines.base import RuntimeOptions
 from exporter.engines.float16_emulation import Float16Emulation
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.formats import FORMATS
-from exporter.formats.base import WriteRequest, WriteResult
+from exporter.formats.base import Attempt, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut, snr_db
 from exporter.types import DEFAULT_OPSET, OptimizeOptions, PrecisionOptions, Target
 from models.built_model import BuiltModel
@@ -65,7 +65,7 @@ def write(folder: Path, model: BuiltModel, min_snr: float = 55.0, target: Target
     )
     wanted = PrecisionOptions("fp16", min_snr)
     request = WriteRequest("m", draft, DEFAULT_OPSET, OptimizeOptions(target), wanted, clips(*SHAPE))
-    return next(FORMATS["onnx"].candidates(model, request)).write(folder, ())
+    return next(FORMATS["onnx"].candidates(model, request)).write(Attempt(folder))
 
 
 def snr(model: BuiltModel, path: Path, held: NDArray[Any]) -> float:
@@ -168,7 +168,7 @@ def test_without_clips_the_weights_decide(tmp_path: Path) -> None:
     draft = replace(MANIFEST, name="m", network=describe_network(model, ""), signature=model.signature())
     request = WriteRequest("m", draft, DEFAULT_OPSET, precision=PrecisionOptions("fp16"))
     (only,) = FORMATS["onnx"].candidates(model, request)
-    result = only.write(tmp_path, ())
+    result = only.write(Attempt(tmp_path))
     assert layer_types(result.files[0]) == {"conv1": TensorProto.FLOAT, "conv2": TensorProto.FLOAT, "linear": HALF}
     first, second = result.manifest.options["float32_layers"]  # pyright: ignore
     assert str(first).startswith("conv1: its constant conv1.weight reaches only")

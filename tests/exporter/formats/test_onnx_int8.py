@@ -20,7 +20,7 @@ from exporter.artifacts.manifest_fields import MANIFEST_VERSION, RAISED_LAYERS
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import onnx_int8
-from exporter.formats.base import Candidate, WriteRequest, WriteResult
+from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx import OnnxFormat
 from exporter.formats.onnx_graph import NetworkGraph
 from exporter.formats.onnx_int8 import INT8_VARIANT, INT8_VARIANTS, RANGE_METHOD, RANGE_METHODS
@@ -105,7 +105,7 @@ def candidates(model: BuiltModel, request: WriteRequest) -> list[Candidate]:
 @pytest.fixture(scope="module")
 def written(model: BuiltModel, clips: CalibrationClips, tmp_path_factory: pytest.TempPathFactory) -> WriteResult:
     request = make_request(model, clips)
-    return candidates(model, request)[0].write(tmp_path_factory.mktemp("int8"), ())
+    return candidates(model, request)[0].write(Attempt(tmp_path_factory.mktemp("int8")))
 
 
 def constants(path: Path) -> dict[str, NDArray[Any]]:
@@ -175,7 +175,7 @@ def test_the_file_is_what_tensorrt_takes(written: WriteResult) -> None:
 def test_two_exports_have_the_same_bytes(
     written: WriteResult, model: BuiltModel, clips: CalibrationClips, tmp_path: Path
 ) -> None:
-    again = candidates(model, make_request(model, clips))[0].write(tmp_path, ())
+    again = candidates(model, make_request(model, clips))[0].write(Attempt(tmp_path))
     assert again.files[0].read_bytes() == written.files[0].read_bytes()
 
 
@@ -192,7 +192,7 @@ def test_the_best_range_method_is_taken_and_all_are_recorded(written: WriteResul
 def test_an_outlier_makes_another_method_better(model: BuiltModel, clips: CalibrationClips, tmp_path: Path) -> None:
     calibration = clips.calibration.copy()
     calibration[0, 0, 0, 0, 0] = 50
-    found = candidates(model, make_request(model, replace(clips, calibration=calibration)))[0].write(tmp_path, ())
+    found = candidates(model, make_request(model, replace(clips, calibration=calibration)))[0].write(Attempt(tmp_path))
     assert found.manifest.options[RANGE_METHOD] != "min-max"
 
 
@@ -202,7 +202,7 @@ def test_layers_are_raised_until_it_is_accurate_enough(
     request = make_request(model, clips, precision=PrecisionOptions("int8", min_snr=200.0))
     found = candidates(model, request)
     assert len(found) == 1  # all of them in float32 miss 200 dB too, which the export's check then says
-    raised = found[0].write(tmp_path, ())
+    raised = found[0].write(Attempt(tmp_path))
     entries = raised.manifest.options[RAISED_LAYERS]
     assert isinstance(entries, list)
     assert len(entries) == 3
@@ -232,9 +232,9 @@ def test_for_cpus_the_fastest_form_is_written_and_all_times_are_recorded(
     monkeypatch.setattr(autotune, "_measure", measure)
     monkeypatch.setattr(autotune, "autotune_folder", lambda: tmp_path / "cache")
     request = make_request(model, clips, optimize=OptimizeOptions("cpu"))
-    first = candidates(model, request)[0].write(tmp_path, ()).files[0].read_bytes()
+    first = candidates(model, request)[0].write(Attempt(tmp_path)).files[0].read_bytes()
     monkeypatch.setattr(autotune, "_measure", lambda *_: pytest.fail("measured again"))
-    written = candidates(model, request)[0].write(tmp_path, ())
+    written = candidates(model, request)[0].write(Attempt(tmp_path))
     assert written.files[0].read_bytes() == first
     options = written.manifest.options
     assert (options["target"], options[INT8_VARIANT]) == ("cpu", "QLinearConv")

@@ -23,7 +23,7 @@ from exporter.engines.base import RuntimeOptions
 from exporter.engines.tensorrt_library import this_platform
 from exporter.errors import IntegrityError, UnavailableError, UsageError
 from exporter.formats import FORMATS
-from exporter.formats.base import WriteRequest
+from exporter.formats.base import Attempt, WriteRequest
 from exporter.formats.tensorrt import ShapeProfile, build_engine, make_profile, timing_cache_path
 from exporter.requests import ExportRequest
 from exporter.types import DEFAULT_OPSET, BatchProfile, ComputePrecision, ParityOptions, PrecisionOptions
@@ -162,7 +162,7 @@ def test_an_engine_computes_in_the_graphs_precision(
     clips = CalibrationClips(drawn[:2], drawn[2:], ("a", "b", "c"), "noise", "0" * 64)
     manifest = published.artifacts[0].manifest.embedded()
     request = WriteRequest("c3d", manifest, DEFAULT_OPSET, precision=PrecisionOptions(precision, 1.0), clips=clips)
-    written = next(iter(FORMATS["tensorrt"].candidates(network, request))).write(tmp_path, ())
+    written = next(iter(FORMATS["tensorrt"].candidates(network, request))).write(Attempt(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["c3d.engine"]
     graph = onnx.load_from_string(written.files[0].read_bytes().partition(b"\n")[2]).graph
     assert operator in {node.op_type for node in graph.node}
