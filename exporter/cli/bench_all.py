@@ -10,7 +10,7 @@ import click
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
 from exporter.cli.choices import Choice
-from exporter.cli.network_options import labels_option, network_options, take_build_options
+from exporter.cli.network_options import head_options, labels_option, network_options, take_build_options
 from exporter.cli.options import combine, parse_outputs, take
 from exporter.cli.paths import PATH
 from exporter.cli.precision_options import accuracy_options, take_precision_options
@@ -45,10 +45,7 @@ bench_all_options = combine(
         help="With --all: start no export after this many seconds; the same command continues with the rest.",
     ),
     network_options("the artifact's checkpoint; with --all and no artifact, random weights"),
-    click.option("--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's]"),
-    click.option(
-        "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
-    ),
+    head_options,
     labels_option,
     preprocess_options,
     click.option(

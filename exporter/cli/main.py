@@ -17,7 +17,7 @@ from exporter.cli.features import features_command
 from exporter.cli.given_files import check_given_files
 from exporter.cli.inspect import inspect_command
 from exporter.cli.layouts import layouts_command
-from exporter.cli.network_options import labels_option, network_options, take_build_options
+from exporter.cli.network_options import head_options, labels_option, network_options, take_build_options
 from exporter.cli.optimize import optimize_command
 from exporter.cli.options import (
     device_options,
@@ -92,12 +92,7 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
 )
 @click.option("--format", "formats", type=Choice(FORMAT_NAMES), multiple=True, help="Format to write. Repeatable.")
 @network_options("random weights from --seed")
-@click.option(
-    "--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's, else 101]"
-)
-@click.option(
-    "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
-)
+@head_options
 @labels_option
 @preprocess_options
 @seed_option("Seed of the initialisation.")

@@ -96,6 +96,15 @@ selection_options = combine(
 """Which tensors of a checkpoint are the network's; `take_build_options` reads them."""
 
 
+head_options = combine(
+    click.option(
+        "--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's, else 101]"
+    ),
+    click.option(
+        "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
+    ),
+)
+"""The last layer of an exported network."""
 labels_option = click.option(
     "--labels",
     default=None,
