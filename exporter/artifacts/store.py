@@ -71,7 +71,7 @@ def staging(folder: Path) -> Generator[Path]:
     add_stage(stage, folder, made)
     try:
         with translate_os_errors(folder):
-            stage.mkdir()
+            stage.mkdir(parents=True)  # another run that made the same folder, and failed, may have removed it
         # a full disk is recognised before the files that fill it are removed
         with lock_folder(stage), translate_full_disk(folder):
             yield stage

@@ -187,9 +187,7 @@ def exit_code(error: Exception) -> int:
 
 def report_error(error: Exception, *, as_json: bool) -> int:
     """Print an error and return its exit code; an error on a full disk for temporary files as one of that disk."""
-    if isinstance(error, OSError):  # nor can the rest of stdout be written
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
+    of_stdout = isinstance(error, OSError)
     temporary = Path(tempfile.gettempdir())
     if is_full(temporary):
         error = full_disk_error(error, temporary) or error
@@ -207,6 +205,9 @@ def report_error(error: Exception, *, as_json: bool) -> int:
         print_error(f"the operating system reports: {error}")
     else:
         print_error(f"this is a bug in c3d-export: {type(error).__name__}: {error}", "; --debug shows the traceback")
+    if of_stdout:  # most likely: then the rest of it cannot be written either
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), user_stdout().fileno())
     return exit_code(error)
 
 

@@ -152,16 +152,17 @@ def disturbed_baseline(
         return None
     baseline = float32.astype(np.float64)
     changed = False
-    for item, row in enumerate(rows):
-        runs = _disturbed_runs(golden, row, STEPS[precision], inside=inside)
-        largest = MIN_GROWTH * _size(baseline[item] - exact[item])
-        if inside and not largest < _size(_subtract(runs[0].float32, exact[item], output)):
-            continue  # node by node a run takes long; one is enough for what magnifies nothing
-        found = _median([_subtract(run.float32, exact[item], output) for run in runs])
-        if largest < _size(found) < np.inf:
-            found = _median([_subtract(run.float32, run.limit.get(output), output) for run in runs])
+    with np.errstate(invalid="ignore"):  # of infinities in both
+        for item, row in enumerate(rows):
+            runs = _disturbed_runs(golden, row, STEPS[precision], inside=inside)
+            largest = MIN_GROWTH * _size(baseline[item] - exact[item])
+            if inside and not largest < _size(_subtract(runs[0].float32, exact[item], output)):
+                continue  # node by node a run takes long; one is enough for what magnifies nothing
+            found = _median([_subtract(run.float32, exact[item], output) for run in runs])
             if largest < _size(found) < np.inf:
-                baseline[item], changed = exact[item] + found, True
+                found = _median([_subtract(run.float32, run.limit.get(output), output) for run in runs])
+                if largest < _size(found) < np.inf:
+                    baseline[item], changed = exact[item] + found, True
     return baseline if changed else None
 
 

@@ -162,7 +162,8 @@ def _folder(folder: str, note: Progress) -> list[Source]:
         raise VideoError(f"{display(folder)}: names no videos: the folder holds no files")
     videos, images = _with_suffix(files, VIDEO_SUFFIXES), _with_suffix(files, IMAGE_SUFFIXES)
     taken = videos or images or files
-    if others := [file_name(file) for file in files if file not in {*taken, *images}]:
+    known = {*taken, *images}
+    if others := [file_name(file) for file in files if file not in known]:
         what = "video" if videos else "image"
         note(
             f"{display(folder)}: {count(len(others), 'file')} without the suffix of {what}s left out: "

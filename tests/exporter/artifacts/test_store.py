@@ -70,6 +70,15 @@ def test_folders_are_removed_that_were_made_and_are_empty(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.rglob("*")] in (["there", "a", "kept"], ["a", "there", "kept"])
 
 
+def test_a_folder_that_another_run_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "recover", Path.rmdir)
+    with staging(tmp_path / "new") as stage:
+        (stage.parent / "kept").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["kept"]
+
+
 def test_what_cannot_be_finished_stays_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = tmp_path / temporary_name()
     stage.mkdir()

@@ -137,6 +137,15 @@ def test_a_full_folder_for_temporary_files_is_named(
     assert line.count("\n") == 1
 
 
+def test_a_full_folder_for_temporary_files_is_also_a_json_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=60_000_000, used=0, free=0))
+    assert report_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), as_json=True) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "OutputError"
+
+
 def test_an_error_of_stdout_names_no_folder(capfd: pytest.CaptureFixture[str]) -> None:
     assert report_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), as_json=False) == 3
     assert capfd.readouterr().err == f"Error: the operating system reports: [Errno 28] {os.strerror(errno.ENOSPC)}\n"

@@ -188,3 +188,11 @@ def test_a_tolerance_of_the_user_also_counts_beyond_float32(tmp_path: Path) -> N
     theirs, mine = squared(tmp_path / "t.onnx", images=False), squared(tmp_path / "m.onnx", images=True)
     report = parity.verify(mine, theirs, input_types=FINITE_AND_NOT, rtol=1e-3, atol=1e-3)
     assert {row.input for row in report.comparisons if not row.passed} == {"large"}
+
+
+def test_a_fault_beside_infinities_fails_without_a_warning(tmp_path: Path) -> None:
+    nodes, ports = [node("Mul", "x w", "p"), node("Add", "p c", "y")], ({"x": ("n", 2)}, {"y": ("n", 2)})
+    for name, weight in (("theirs", 1.5), ("mine", 1.51)):
+        weights = {"w": np.array(weight, np.float32), "c": np.array([0, np.inf], np.float32)}
+        save(tmp_path / f"{name}.onnx", graph(nodes, *ports, weights))
+    assert not parity.verify(tmp_path / "mine.onnx", tmp_path / "theirs.onnx", input_types=("random",)).passed

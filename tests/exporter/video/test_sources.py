@@ -60,6 +60,24 @@ def test_of_a_folder_what_is_no_video_is_left_out_and_named(
     assert all(f": {left_out}; " in note and note.startswith(f"{folder}: ") for note in notes)
 
 
+def test_the_files_of_a_folder_are_not_compared_with_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            hashed.append(self)
+            return super().__hash__()
+
+    files = [Name(f"{number}.mp4") for number in range(100)]
+    monkeypatch.setattr(sources, "list_files", lambda _: files)
+    assert len(expand_sources([tmp_path])) == len(files)
+    assert len(hashed) <= 5 * len(files)
+
+
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
