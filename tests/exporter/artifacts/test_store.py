@@ -57,7 +57,7 @@ def test_a_signal_that_ends_the_process_removes_what_it_has_staged(tmp_path: Pat
         cleanup_staging()
         assert not first.exists()
         assert not second.exists()
-    assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_are_removed_that_were_made_and_are_empty(tmp_path: Path) -> None:

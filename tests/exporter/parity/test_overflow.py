@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from helpers import parity
 from helpers.graphs import graph, make_model, node, save
 from onnx import NodeProto, TensorProto, helper
 
+from exporter.parity.compare import Expected, compare
+from exporter.parity.overflow import compare_beyond_range
+from exporter.parity.tolerance import Float32RelativeTolerance
 from exporter.results import ParityReport
 
 LARGE, SMALL = 400.0, 0.5
@@ -143,6 +147,21 @@ def test_nan_of_an_artifact_is_not_compared_where_the_reference_is_beyond_float3
     assert any("NaN and infinities are not compared on large" in note for note in report.notes)
     faulty = parity.verify(squared(mine, images=True, factor=1.01), theirs, input_types=FINITE_AND_NOT)
     assert {"random", "uniform"} <= {row.input for row in faulty.comparisons if not row.passed}
+
+
+@pytest.mark.parametrize("fault", [0.0, 0.5])
+def test_only_nan_and_infinities_of_the_item_beyond_float32_are_not_compared(fault: float) -> None:
+    """Items: within float32's range, and with one number beyond it. Of the second NaN passes, a wrong number does not."""
+    exact = np.array([[1, 2, 3], [1, 2, 1e40]])
+    with np.errstate(over="ignore"):
+        expected = Expected(exact, exact.astype(np.float32))
+    tolerance = Float32RelativeTolerance("float32")
+    for item, values in ((1, [[1, 2, 3], [np.nan, 2 + fault, np.nan]]), (0, [[1, np.nan, 3], [1, 2, np.inf]])):
+        given = np.array(values, np.float32)
+        failed = compare("x", "y", given, expected, tolerance)
+        assert not failed.passed
+        found = compare_beyond_range(failed, given, expected, tolerance)
+        assert (found.passed, found.beyond_range) == ((True, True) if item and not fault else (False, False))
 
 
 def test_nan_on_all_that_could_prove_something_fails(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def moved(values: Any, moves: Moves, operator: str, *, inputs: bool = False) -> 
 
 
 @pytest.mark.parametrize(
-    ("operator", "number"), [("Mul", 3), ("Relu", 1), ("Transpose", 1), ("InstanceNormalization", 3)]
+    ("operator", "number"), [("Mul", 3), ("Relu", 1), ("MaxPool", 1), ("Transpose", 1), ("InstanceNormalization", 3)]
 )
 def test_only_what_rounds_is_moved_by_a_step(operator: str, number: int) -> None:
     found = np.concatenate([moved(VALUES, Moves(seed, 1), operator) for seed in range(9)])
@@ -44,3 +44,9 @@ def test_what_is_no_rounded_number_stays(value: Any) -> None:
     assert moved(value, Moves(1, 1), "Mul") is value or np.array_equal(
         moved(value, Moves(1, 1), "Mul"), value, equal_nan=True
     )
+
+
+def test_two_nodes_are_moved_independently() -> None:
+    one, other = (make_node(node("Mul", "x g", name), {"": 20}) for name in ("y", "z"))
+    moves = Moves(0, 1)
+    assert not np.array_equal(moves.outputs(one, [VALUES])[0], moves.outputs(other, [VALUES])[0])
