@@ -8,6 +8,7 @@ that is left, before the incomplete files are removed: in `temporary_folder` her
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Generator
@@ -31,6 +32,14 @@ MAX_REASON = 120
 TEXTS = re.compile(r"no space left on device|disk quota exceeded|not enough space on the disk", re.IGNORECASE)
 DEFECTS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError)
 """What code raises that is wrong, full disk or not."""
+
+
+def temporary_parent() -> Path:
+    """Return the folder of temporary files, or where none can be written to, the one that would be it."""
+    try:
+        return Path(gettempdir())
+    except FileNotFoundError:
+        return Path(next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp"))  # noqa: S108
 
 
 def is_full(folder: Path) -> bool:
@@ -63,7 +72,7 @@ def describe_full(folder: Path) -> str:
     if space is not None:
         free = f"{format_bytes(space[0])} free of " if is_full(folder) else ""  # what filled it may be removed by now
         shown = f" ({free}{format_bytes(space[1])} in all)"
-    if folder == Path(gettempdir()):
+    if folder == temporary_parent():
         return f"cannot write temporary files to {folder}: {NO_SPACE}{shown}; TMPDIR=FOLDER names another folder"
     return f"cannot write to {folder}: {NO_SPACE}{shown}"
 
@@ -77,11 +86,13 @@ def full_disk_error(error: BaseException, folder: Path) -> OutputError | None:
     """
     if isinstance(error, OutputError) or is_out_of_memory(error):
         return None
-    temporary = Path(gettempdir())
+    temporary = temporary_parent()
     place = next((each for each in (folder, temporary) if is_full(each)), None)
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             return OutputError(describe_full(place or folder))
+        if isinstance(cause, FileNotFoundError) and cause.filename is None and is_full(temporary):
+            return OutputError(describe_full(temporary))  # `gettempdir` found no folder that it could write to
         if not isinstance(cause, C3DExportError) and TEXTS.search(str(cause)):
             return OutputError(describe_full(place or folder))
     says_why = isinstance(error, (C3DExportError, *DEFECTS)) or (isinstance(error, OSError) and error.errno is not None)
@@ -109,7 +120,7 @@ def temporary_folder() -> Generator[Path]:
     Raises:
         OutputError: the disk that it is on is full.
     """
-    parent = Path(gettempdir())
+    parent = temporary_parent()
     with (
         translate_full_disk(parent),  # the folder itself takes space
         TemporaryDirectory(prefix="c3d-export-") as folder,

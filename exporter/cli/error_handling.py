@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from exporter.errors import (
     UsageError,
     refuse_one,
 )
-from exporter.full_disks import full_disk_error, is_full
+from exporter.full_disks import full_disk_error, is_full, temporary_parent
 from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
@@ -188,7 +187,7 @@ def exit_code(error: Exception) -> int:
 def report_error(error: Exception, *, as_json: bool) -> int:
     """Print an error and return its exit code; an error on a full disk for temporary files as one of that disk."""
     of_stdout = isinstance(error, OSError)
-    temporary = Path(tempfile.gettempdir())
+    temporary = temporary_parent()
     if is_full(temporary):
         error = full_disk_error(error, temporary) or error
     if isinstance(error, C3DExportError):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from exporter import full_disks
 from exporter.errors import ArtifactError, OutputError, UsageError
 from exporter.full_disks import full_disk_error, is_full, temporary_folder, translate_full_disk
 from models.temporary import temporary_name
@@ -85,6 +86,22 @@ def test_the_disk_of_temporary_files_is_the_full_one(tmp_path: Path, monkeypatch
         f"cannot write temporary files to {temporary}: No space left on device (4.1 kB free of "
     )
     assert "TMPDIR" in str(error)
+
+
+def test_where_no_folder_for_temporary_files_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine with a single disk, which is full, `gettempdir` says that there is no such folder."""
+
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(full_disks, "gettempdir", none)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError), temporary_folder():
+        pass
+    fill(monkeypatch, tmp_path)
+    with pytest.raises(OutputError, match=f"^cannot write temporary files to {tmp_path}: No space"), temporary_folder():
+        pass
 
 
 def test_a_hidden_folder_is_not_named_and_a_small_disk_need_not_be_full(

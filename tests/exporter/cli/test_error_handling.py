@@ -19,6 +19,7 @@ from helpers.run import BIN, call
 from exporter.artifacts.files import file_entry
 from exporter.cli import main
 from exporter.cli.error_handling import one_line, report_error
+from exporter.errors import ArtifactError
 
 BAD = {
     "missing weights": (["--format", "onnx", "--weights", "none.pth"], 3, "no such checkpoint: none.pth"),
@@ -144,6 +145,16 @@ def test_a_full_folder_for_temporary_files_is_also_a_json_object(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=60_000_000, used=0, free=0))
     assert report_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), as_json=True) == 3
     assert json.loads(capsys.readouterr().out)["error"]["kind"] == "OutputError"
+
+
+def test_an_error_without_any_folder_for_temporary_files(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:  # pytest wants one at the end
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/none"])
+        assert report_error(ArtifactError("no such file"), as_json=False) == 3
+    assert capfd.readouterr().err == "Error: no such file\n"
 
 
 def test_an_error_of_stdout_names_no_folder(capfd: pytest.CaptureFixture[str]) -> None:
