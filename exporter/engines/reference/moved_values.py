@@ -82,9 +82,9 @@ def move_numbers(values: NDArray[Any], rng: np.random.Generator, part: float, dt
         part: the multiple.
         dtype: that of the result, float32 or float64.
     """
-    near = values.astype(np.float32)
     towards = np.where(rng.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # float64's numbers beyond float32's range
+        near = values.astype(np.float32)
         moved = np.nextafter(near, towards)
         kept = (near == np.rint(near)) & ((near <= 0) | (moved < near))
         moved = np.where(np.isfinite(moved) & ~kept, moved, near)

@@ -39,7 +39,9 @@ def test_float64_is_moved_the_same_way_by_a_part_of_float32_s_step() -> None:
     assert np.allclose(fine, part * coarse, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("value", [np.arange(4), np.array(["a"]), [VALUES], None, np.array([np.inf, np.nan, 0, -3.0])])
+@pytest.mark.parametrize(
+    "value", [np.arange(4), np.array(["a"]), [VALUES], None, np.array([np.inf, np.nan, 0, -3.0, 1e300])]
+)
 def test_what_is_no_rounded_number_stays(value: Any) -> None:
     assert moved(value, Moves(1, 1), "Mul") is value or np.array_equal(
         moved(value, Moves(1, 1), "Mul"), value, equal_nan=True
