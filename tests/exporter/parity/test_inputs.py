@@ -16,12 +16,13 @@ from torch.nn.functional import interpolate
 from exporter.errors import BadInputError, UsageError, VideoError
 from exporter.parity.input_set import InputSet
 from exporter.parity.input_types import INPUT_TYPES
-from exporter.parity.inputs import make_video_inputs
+from exporter.parity.inputs import make_frame_inputs, make_video_inputs
 from exporter.types import QUICK, InputOptions, ParityOptions
 from exporter.video.packaged import packaged_frames
 from models.built_model import BuiltModel
 from models.config import C3DConfig
 from models.preprocessing.profiles import HX173149, JFZHANG95, UNKNOWN
+from models.specs import frames_input
 
 BIKES = Path(__file__).parents[2] / "data" / "bikes.mp4"
 
@@ -139,3 +140,18 @@ def test_frames_are_resized_for_profiles_of_another_size() -> None:
     made = make_video_inputs(C3DConfig().input, HX173149, ParityOptions(input_types=("video",)))
     assert np.array_equal(clips(made)["video"], make_clip(HX173149, packaged_frames(), (16, 112, 112)))
     assert made.frames[0].shape == (16, 112, 112, 3)
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_files_beside_the_videos_of_a_folder_are_named(tmp_path: Path, *, framed: bool) -> None:
+    shutil.copy(BIKES, tmp_path)
+    (tmp_path / "labels.csv").touch()
+    options = ParityOptions(input_types=("zeros",), clips=(tmp_path,))
+    spec = C3DConfig().input
+    made = (
+        make_frame_inputs(frames_input(spec), JFZHANG95, options)
+        if framed
+        else make_video_inputs(spec, JFZHANG95, options)
+    )
+    (note,) = made.notes
+    assert note.startswith(f"--clip {tmp_path}: 1 file without the suffix of videos left out: labels.csv; ")

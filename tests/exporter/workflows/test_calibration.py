@@ -70,6 +70,13 @@ def test_clips_are_frames_of_the_videos_and_held_out_ones_are_of_other_videos(
     assert found.names == tuple(f"{Path(path).name} frame {first}" for path, first in verified)
 
 
+def test_files_beside_the_videos_of_a_folder_are_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", noise(8, HEIGHT, WIDTH, seed=0))
+    (tmp_path / "labels.csv").touch()
+    (note,) = (note for note in calibrate(tmp_path).notes if "labels.csv" in note)
+    assert note.startswith(f"--calibrate {tmp_path}: 1 file without the suffix of videos left out: ")
+
+
 def test_of_one_video_the_last_part_is_held_out_and_shares_no_frame(videos: dict[str, NDArray[np.uint8]]) -> None:
     path = next(iter(videos))
     found = calibrate(path)

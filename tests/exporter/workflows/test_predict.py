@@ -63,6 +63,16 @@ def test_a_video_gets_the_mean_of_its_clips_probabilities(
     assert (clip.first, clip.last, clip.start, clip.end) == (8, 23, 8 / 25, 24 / 25)
 
 
+def test_files_beside_the_videos_of_a_folder_are_named(small_video_model: SmallVideoModel, tmp_path: Path) -> None:
+    write_colours(tmp_path / "a.mkv", 16)
+    (tmp_path / "labels.csv").touch()
+    result = predict(request(small_video_model.onnx, tmp_path))
+    assert [video.source for video in result.videos] == [str(tmp_path / "a.mkv")]
+    assert any(
+        note.startswith(f"{tmp_path}: 1 file without the suffix of videos left out: lab") for note in result.notes
+    )
+
+
 def test_scores_that_a_model_does_not_return_are_not_averaged() -> None:
     outputs = (OutputSpec("p", (5,), "probabilities"),)
     profile = replace(JFZHANG95, average="scores")
