@@ -100,6 +100,7 @@ def test_a_checkpoint_is_exported_once(checkpoint: Path, cache: Path, monkeypatc
         assert find_model(checkpoint, replace(OPTIONS, labels="ucf101"))[0] == path
     clip = np.random.default_rng(0).normal(0, 50, (3, 16, 112, 112)).astype(np.float32)
     with open_model(checkpoint, OPTIONS) as model:
+        assert not readers._read_ahead  # pyright: ignore[reportPrivateUsage] - no weights are kept in memory
         outputs, record = model.run([clip]), model.record()
     assert record.checkpoint == str(checkpoint)
     assert record.describe().startswith(f"{checkpoint}, exported, in onnxruntime")
