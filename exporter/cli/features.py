@@ -29,7 +29,7 @@ from models.config import FEATURES_OUTPUT
     sections={"Video": ("clips",)},
     short_help="Write the features of videos to files.",
 )
-@click.argument("model", type=parse_source, metavar="ARTIFACT")
+@click.argument("model", type=parse_source, metavar="MODEL")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option(
     "--layer",
@@ -38,7 +38,7 @@ from models.config import FEATURES_OUTPUT
     default=FEATURES_OUTPUT,
     show_default=True,
     metavar="NAMES",
-    help="Outputs of ARTIFACT to write, separated by commas.",
+    help="Outputs of MODEL to write, separated by commas.",
 )
 @click.option(
     "-o",
@@ -77,9 +77,9 @@ from models.config import FEATURES_OUTPUT
 def features_command(
     context: click.Context, model: str | Path, videos: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
-    """Run ARTIFACT over each VIDEO and write the values of a layer.
+    """Run MODEL over each VIDEO and write the values of a layer.
 
-    ARTIFACT is a model file of this tool (.onnx, .xml, .pt, .pt2) that returns the layer, another tool's ONNX or
+    MODEL is a model file of this tool (.onnx, .xml, .pt, .pt2) that returns the layer, another tool's ONNX or
     OpenVINO file (with --preprocess), or a checkpoint, which is exported with the layer first and kept for the next
     time. VIDEO is a file, a folder of videos, or a list of them (.txt, one path a line). Needs the [video] extra;
     --format parquet also [parquet].

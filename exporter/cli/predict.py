@@ -37,7 +37,7 @@ PAGE_FRAMES = 12
     sections={"Video": ("clips",)},
     short_help="Run a model over videos and print the highest classes.",
 )
-@click.argument("model", type=parse_source, metavar="ARTIFACT")
+@click.argument("model", type=parse_source, metavar="MODEL")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Classes of each video.")
 @click.option("--per-clip", is_flag=True, help="Also the classes of each clip, with its time in the video.")
@@ -77,9 +77,9 @@ def predict_command(
     html: str | Path | None,
     **options: Any,
 ) -> None:
-    """Run ARTIFACT over each VIDEO and print its highest classes.
+    """Run MODEL over each VIDEO and print its highest classes.
 
-    ARTIFACT is a model file of this tool (.onnx, .xml, .pt, .pt2), another tool's ONNX or OpenVINO file (with
+    MODEL is a model file of this tool (.onnx, .xml, .pt, .pt2), another tool's ONNX or OpenVINO file (with
     --preprocess), or a checkpoint, which is exported and verified first and kept for the next time. VIDEO is a file, a
     folder of videos, or a list of them (.txt, one path a line). Needs the [video] extra.
 

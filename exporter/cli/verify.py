@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter import __version__
 from exporter.cli.error_handling import print_line, report_refused, write_last
 from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import network_options, take_build_options
@@ -140,6 +141,7 @@ def integrity_command(
     short_help="Check outputs (parity), files (integrity), the check (self-test).",
     context_settings={"max_content_width": 110},
 )
+@click.version_option(__version__, prog_name="verify")
 def verify() -> None:
     """Check outputs with `verify parity`, files with `verify integrity`, the check itself with `verify self-test`."""
 

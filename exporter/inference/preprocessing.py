@@ -14,7 +14,7 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.errors import UsageError
 from exporter.inference.clip_input import ClipInput
 from exporter.inference.types import InferenceOptions
-from models.preprocessing.profiles import PROFILES, UNKNOWN
+from models.preprocessing.profiles import UNKNOWN, describe_profiles
 from models.preprocessing.recipe import Preprocessing
 from models.preprocessing.selection import ChosenProfile, choose_profile, recorded_profile
 
@@ -80,10 +80,9 @@ def require_known_profile(source: str | Path, recorded: Preprocessing | None, op
     """
     if options.preprocess is not None or (recorded is not None and recorded.name != UNKNOWN.name):
         return
-    known = ", ".join(profile.name for profile in PROFILES if profile is not UNKNOWN)
     raise UsageError(
         f"{source}: which preprocessing its weights expect is not recorded; name it with --preprocess NAME|FILE: "
-        f"{known}, or a .json or .toml file"
+        f"{describe_profiles()}"
     )
 
 

@@ -32,7 +32,7 @@ from exporter.video.sampling import Sampling, place_evenly
 from exporter.video.sources import expand_sources
 from models.built_model import BuiltModel
 from models.errors import count
-from models.preprocessing.profiles import UNKNOWN
+from models.preprocessing.profiles import UNKNOWN, describe_profiles
 from models.preprocessing.recipe import COLOURS
 from models.progress import Progress, no_progress
 from models.specs import TensorSpec
@@ -134,7 +134,7 @@ def _open_all(
     if transform is not None and transform.profile.name == UNKNOWN.name:
         raise UsageError(
             "--calibrate: how frames are preprocessed for these weights is not known; state it with "
-            "--preprocess NAME|FILE"
+            f"--preprocess NAME|FILE: {describe_profiles()}"
         )
     sources = expand_sources(videos, note=lambda text: notes.append(f"--calibrate {text}"))
     shown = [file_name(source.url) for source in sources]

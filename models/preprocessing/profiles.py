@@ -128,3 +128,9 @@ PROFILES: tuple[Preprocessing, ...] = (
     GLUONCV,
 )
 """Every profile; the table of layouts refers to them by name."""
+
+
+def describe_profiles() -> str:
+    """Return what `--preprocess` takes, for messages: the names of the profiles, or a file."""
+    names = ", ".join(profile.name for profile in PROFILES if profile is not UNKNOWN)
+    return f"{names}, or a .json or .toml file"

@@ -157,3 +157,4 @@ def test_help(arguments: list[str], tmp_path: Path) -> None:
 
 def test_version(tmp_path: Path) -> None:
     assert run("c3d-export", "--version", cwd=tmp_path).stdout == "c3d-export, version 0.1.0\n"
+    assert run("verify", "--version", cwd=tmp_path).stdout == "verify, version 0.1.0\n"

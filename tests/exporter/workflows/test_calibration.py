@@ -225,6 +225,9 @@ def test_bad_arrays(tmp_path: Path) -> None:
         make_calibration(with_preprocessing(MODEL), CalibrationOptions((path,)))
     with pytest.raises(UsageError, match="no RGB video"):
         make_calibration(replace(MODEL, preprocessing=None), CalibrationOptions(("a.mp4",)))
+    with pytest.raises(UsageError) as unknown:
+        make_calibration(replace(MODEL, preprocessing=UNKNOWN), CalibrationOptions(("a.mp4",)))
+    assert {"jfzhang95", "caffe-sports1m", "gluoncv"} <= set(str(unknown.value).replace(",", "").split())
 
 
 def test_a_mean_that_is_not_finite_is_refused(videos: dict[str, NDArray[np.uint8]]) -> None:
