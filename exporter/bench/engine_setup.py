@@ -165,9 +165,8 @@ class EngineSetup:
 
 def missing_reason(engine: Engine, interpreter: Path) -> str | None:
     """Return why an interpreter cannot run an engine, before anything is made for it; None where it can."""
-    not_installed = f"not installed; {engine.install}"
     if interpreter == THIS_PYTHON:
-        return not_installed if find_spec(engine.library) is None else None
+        return f"not installed; {engine.install}" if find_spec(engine.library) is None else None
     try:
         found = subprocess.run(  # noqa: S603 - the interpreter is the user's own choice
             [str(interpreter), "-c", LOOKUP.format(version=MIN_PYTHON, library=engine.library)],
@@ -180,7 +179,7 @@ def missing_reason(engine: Engine, interpreter: Path) -> str | None:
         return f"{interpreter} cannot be started: {error}"
     if found.returncode == 2:
         return f"{interpreter} is older than Python {'.'.join(map(str, MIN_PYTHON))}, which bench needs"
-    return None if found.returncode == 0 else not_installed
+    return None if found.returncode == 0 else f"not installed in {interpreter}; {engine.install}"
 
 
 def _display_name(engine: Engine) -> str:

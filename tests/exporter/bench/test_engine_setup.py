@@ -90,9 +90,9 @@ def test_a_library_is_looked_for_where_the_engine_would_run(tmp_path: Path) -> N
     other.write_text(f"#!{sys.executable} -I\nimport sys\nexec(sys.argv[2])\n")
     other.chmod(0o755)
     absent = replace(ENGINES["mnn"], library="no_such_library", extra="")
-    for python in (THIS_PYTHON, other):
+    for python, place in ((THIS_PYTHON, ""), (other, f" in {other}")):
         assert missing_reason(replace(ENGINES["mnn"], library="json"), python) is None
-        assert missing_reason(absent, python) == "not installed; pip install no_such_library"
+        assert missing_reason(absent, python) == f"not installed{place}; pip install no_such_library"
     assert "cannot be started" in str(missing_reason(absent, tmp_path / "none"))
 
 
