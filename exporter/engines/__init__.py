@@ -171,12 +171,12 @@ ENGINES: dict[str, Engine] = {
 DEVICE_CHECKS = {"torch": ".torch_settings", "tensorrt": ".tensorrt_library"}
 """{library: the module whose `require_device` refuses a device that it cannot use here}; else it is the adapter's."""
 
-FLOAT_RUNTIMES: dict[ModelKind, dict[ReferencePrecision, str]] = {
-    "onnx": {"float64": ".onnx_reference:Float64Graph", "float32": ".onnx_reference:Float32Graph"},
-    "torchscript": {"float64": ".torchscript:Float64Script", "float32": ".torchscript:Float32Script"},
-    "pt2": {"float64": ".pt2:Float64Program", "float32": ".pt2:Float32Program"},
+FLOAT_RUNTIMES: dict[ModelKind, str] = {
+    "onnx": ".onnx_reference:FloatGraph",
+    "torchscript": ".torchscript:FloatScript",
+    "pt2": ".pt2:FloatProgram",
 }
-"""{format: {precision: the adapter that runs its files with every number in that}}."""
+"""{format: the adapter that runs its files with every number in one type, its third argument}."""
 
 
 def engine_names() -> list[str]:
@@ -229,7 +229,7 @@ def open_reference(
         UsageError: nothing computes files of that format in float64.
     """
     require_float64(artifact_format, path)
-    return import_attribute(FLOAT_RUNTIMES[artifact_format][precision])(path, options)
+    return import_attribute(FLOAT_RUNTIMES[artifact_format])(path, options, precision)
 
 
 def require_float64(artifact_format: FormatName, path: Path) -> None:
@@ -245,7 +245,7 @@ def require_float64(artifact_format: FormatName, path: Path) -> None:
         )
 
 
-def import_attribute(reference: str) -> Callable[[Path, RuntimeOptions], Runtime]:
+def import_attribute(reference: str) -> Callable[..., Runtime]:
     """Import what `module:name` refers to."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module, __name__), name)

@@ -1,8 +1,8 @@
 """ONNX files in onnx's own reference evaluator: the specification, executed. Slow; it optimises nothing.
 
-`Float64Graph` evaluates a graph in float64: the float64 reference of a file that has no network to go with it.
-`Float32Graph` is the baseline of a file that computes in lower precision. Both use the kernels of `reference` and
-onnxruntime where onnx's evaluator is missing, wrong or slow.
+`FloatGraph` evaluates a graph in float64, the float64 reference of a file that has no network to go with it, or in
+float32, the baseline of a file that computes in lower precision. It uses the kernels of `reference` and onnxruntime
+where onnx's evaluator is missing, wrong or slow.
 """
 
 from __future__ import annotations
@@ -111,10 +111,32 @@ class OnnxReference(OnnxFileRuntime):
         return CheckFailedError(f"{self.path}: fails in the reference evaluator: {reason}")
 
 
-class Float64Graph(OnnxReference):
-    """The same graph with every number in float64."""
+class FloatGraph(OnnxReference):
+    """The same graph with every number in one floating-point type."""
 
-    choice = Choice("float64")
+    def __init__(
+        self,
+        path: Path,
+        options: RuntimeOptions,
+        dtype: ReferencePrecision = "float64",
+        *,
+        levels: Limits | None = None,
+        moves: Moves | None = None,
+        substitutes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    ) -> None:
+        """Remember what to load.
+
+        Args:
+            path: the model file.
+            options: `threads` and the device do not matter.
+            dtype: what it is computed in.
+            levels: leave out the rounding of few bits: quantised values are real numbers within these limits
+                (`kernels.levels`).
+            moves: move every value as its rounding to float32 may move it (`reference.moved_values`).
+            substitutes: {initialiser: the numbers that it has instead}; of one in 8 bits, levels that are no integers.
+        """
+        super().__init__(path, options)
+        self.choice, self._substitutes = Choice(dtype, levels=levels, moves=moves), substitutes
 
     @property
     def description(self) -> str:
@@ -159,49 +181,3 @@ class Float64Graph(OnnxReference):
             f"{self.path}: no {self.choice.dtype} reference to compare with, because a node cannot be computed: "
             f"{reason} (optimize --no-verify does not compare)"
         )
-
-
-class Float32Graph(Float64Graph):
-    """The same graph with every number in float32."""
-
-    choice = Choice("float32")
-
-
-class UnroundedGraph(Float64Graph):
-    """The same graph without the rounding of few bits: quantised values are real numbers (`kernels.levels`)."""
-
-    def __init__(
-        self,
-        path: Path,
-        options: RuntimeOptions,
-        limits: Limits,
-        substitutes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
-        dtype: ReferencePrecision = "float64",
-    ) -> None:
-        """Remember what to load.
-
-        Args:
-            path: the model file.
-            options: `threads` and the device do not matter.
-            limits: what limits quantised values.
-            substitutes: {initialiser: the numbers that it has instead}; of one in 8 bits, levels that are no integers.
-            dtype: what it is computed in.
-        """
-        super().__init__(path, options)
-        self.choice, self._substitutes = Choice(dtype, levels=limits), substitutes
-
-
-class MovedGraph(Float64Graph):
-    """The same graph, with every value moved as its rounding to float32 may move it (`reference.moved_values`)."""
-
-    def __init__(self, path: Path, options: RuntimeOptions, moves: Moves, dtype: ReferencePrecision) -> None:
-        """Remember what to load.
-
-        Args:
-            path: the model file.
-            options: `threads` and the device do not matter.
-            moves: how values are moved.
-            dtype: what it is computed in.
-        """
-        super().__init__(path, options)
-        self.choice = Choice(dtype, moves=moves)

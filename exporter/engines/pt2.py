@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -11,7 +12,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from exporter.engines.base import Tensors
+from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
@@ -116,26 +117,18 @@ class ExportedProgramRuntime(TorchFileRuntime):
         return program.module()
 
 
-class Float64Program(ExportedProgramRuntime):
-    """The same program with every floating-point number in float64."""
+class FloatProgram(ExportedProgramRuntime):
+    """The same program with every floating-point number in one type."""
 
-    dtype: ReferencePrecision = "float64"
+    def __init__(self, path: Path, options: RuntimeOptions, dtype: ReferencePrecision = "float64") -> None:
+        super().__init__(path, options)
+        self._dtype: torch.dtype = getattr(torch, dtype)
 
     def _to_input(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.options.device, self._dtype) if value.is_floating_point() else super()._to_input(value)
 
     def _prepare(self, program: ExportedProgram) -> torch.fx.GraphModule:
         return _cast(program.module(), self._dtype)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return getattr(torch, self.dtype)
-
-
-class Float32Program(Float64Program):
-    """The same program with every floating-point number in float32."""
-
-    dtype = "float32"
 
 
 def _spec(name: str, value: Any) -> TensorSpec:

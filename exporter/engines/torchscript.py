@@ -156,22 +156,15 @@ class TorchScriptRuntime(TorchFileRuntime):
         return None if only == torch.float32 else only
 
 
-class Float64Script(TorchScriptRuntime):
-    """The same archive with every number in float64."""
+class FloatScript(TorchScriptRuntime):
+    """The same archive with every number in one floating-point type."""
 
-    dtype: ReferencePrecision = "float64"
-
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, dtype: ReferencePrecision = "float64") -> None:
         super().__init__(path, replace(options, optimize_for_inference=False))
+        self._float: torch.dtype = getattr(torch, dtype)
 
     def _prepare(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-        return _cast(module, getattr(torch, self.dtype))
-
-
-class Float32Script(Float64Script):
-    """The same archive with every number in float32."""
-
-    dtype = "float32"
+        return _cast(module, self._float)
 
 
 def _weights(module: torch.jit.ScriptModule) -> Iterator[torch.Tensor]:

@@ -135,9 +135,9 @@ class FileSource:
             signature=self.signature, all_outputs=all_outputs, extra_outputs=extra_outputs, vouched=self.vouched
         )
         if self.moves is not None:
-            from exporter.engines.onnx_reference import MovedGraph
+            from exporter.engines.onnx_reference import FloatGraph
 
-            return MovedGraph(self.path, settings, self.moves, precision)
+            return FloatGraph(self.path, settings, precision, moves=self.moves)
         if precision == "float32" and self.native_float32:
             return find_engine(self.format).open(self.path, settings)
         return open_reference(self.format, self.path, precision, settings)

@@ -1,7 +1,7 @@
 """What an ONNX artifact in fewer bits than float32 computes apart from its rounding.
 
 Its signal-to-noise ratio alone would accept a fault that is as small as rounding in so few bits. So its own graph is
-also evaluated without that rounding (`UnroundedGraph`): casts between floating-point types change nothing, quantised
+also evaluated without that rounding (`FloatGraph`): casts between floating-point types change nothing, quantised
 values are real numbers, and its weights are those of the reference that they are roundings of (`original_weights`).
 What is left must equal the reference as closely as float32 does. Weights of which the reference holds no original may
 be off by what their rounding explains (`moved_weights`); those that are the reference's changed by more than rounding
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.engines.base import Runtime, RuntimeOptions
-from exporter.engines.onnx_reference import UnroundedGraph
+from exporter.engines.onnx_reference import FloatGraph
 from exporter.engines.reference.kernels.levels import Limits
 from exporter.errors import C3DExportError
 from exporter.onnx_io.load import load_without_weights
@@ -171,7 +171,7 @@ class _Check:
 
     def _evaluate(self, limits: Limits, tolerance: Tolerance) -> None:
         """Evaluate the graph on the rows that have not passed, and keep the better outputs."""
-        with UnroundedGraph(self.path, RuntimeOptions(), limits, self.substitutes) as runtime:
+        with FloatGraph(self.path, RuntimeOptions(), levels=limits, substitutes=self.substitutes) as runtime:
             for row in self.rows:
                 best = self._best.get(row)
                 if best is not None and best[2] <= 1:
@@ -239,7 +239,7 @@ class _Check:
         if (limits, row) not in self._references:
             found: list[Outputs] = []
             for dtype in ("float64", "float32"):
-                with UnroundedGraph(source.path, RuntimeOptions(), limits, dtype=dtype) as runtime:
+                with FloatGraph(source.path, RuntimeOptions(), dtype, levels=limits) as runtime:
                     inputs = golden.inputs
                     outputs = runtime.run(inputs.select(inputs.fill(row, runtime.signature.batch)))
                     outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
@@ -272,7 +272,7 @@ class _Check:
         return errors
 
     def _open_copy(self, limits: Limits, path: Path, settings: RuntimeOptions) -> Runtime:
-        return UnroundedGraph(path, settings, limits, self.substitutes, "float32")
+        return FloatGraph(path, settings, "float32", levels=limits, substitutes=self.substitutes)
 
     def _report(self, *, passed: bool) -> StructureCheck:
         used = {row: found[2] for row, found in self._best.items()}

@@ -1,5 +1,6 @@
 """The reference evaluator as an engine, and the same graph in float64 and float32."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from helpers import graphs, small_models
 from onnx import TensorProto, helper
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.onnx_reference import Float32Graph, Float64Graph, OnnxReference
+from exporter.engines.onnx_reference import FloatGraph, OnnxReference
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.results import Placement
 
@@ -34,11 +35,17 @@ def by_hand(x: small_models.Array) -> small_models.Array:
     return x.reshape(len(x), -1) @ values["w3"].T + values["b3"]
 
 
+def float32_graph(path: Path, options: RuntimeOptions) -> FloatGraph:
+    return FloatGraph(path, options, "float32")
+
+
 @pytest.mark.parametrize(
     ("runtime", "dtype", "error"),
-    [(OnnxReference, np.float32, 1e-5), (Float32Graph, np.float32, 1e-5), (Float64Graph, np.float64, 1e-13)],
+    [(OnnxReference, np.float32, 1e-5), (float32_graph, np.float32, 1e-5), (FloatGraph, np.float64, 1e-13)],
 )
-def test_outputs_have_its_precision(runtime: type[OnnxReference], dtype: type, error: float, path: Path) -> None:
+def test_outputs_have_its_precision(
+    runtime: Callable[..., OnnxReference], dtype: type, error: float, path: Path
+) -> None:
     with runtime(path, RuntimeOptions()) as opened:
         assert str(opened.signature) == "x float32 (n, 3, 8, 8) -> scores float32 (n, 7)"
         assert opened.placement == Placement("cpu", 7)
@@ -49,7 +56,7 @@ def test_outputs_have_its_precision(runtime: type[OnnxReference], dtype: type, e
 
 
 def test_every_value_in_the_order_computed(path: Path) -> None:
-    with Float64Graph(path, RuntimeOptions(all_outputs=True)) as opened:
+    with FloatGraph(path, RuntimeOptions(all_outputs=True)) as opened:
         values = opened.run({"x": X})
     assert [*values] == [*small_models.LAYERS]
     assert np.array_equal(values["relu1"], np.maximum(values["conv1"], 0))
@@ -58,8 +65,8 @@ def test_every_value_in_the_order_computed(path: Path) -> None:
 def test_half_precision_is_widened_without_its_rounding(path: Path, tmp_path: Path) -> None:
     half = small_models.narrowed(path, tmp_path / "h.onnx", TensorProto.BFLOAT16)
     with (
-        Float64Graph(half, RuntimeOptions()) as wide,
-        Float32Graph(half, RuntimeOptions()) as narrow,
+        FloatGraph(half, RuntimeOptions()) as wide,
+        FloatGraph(half, RuntimeOptions(), "float32") as narrow,
         OnnxReference(half, RuntimeOptions()) as own,
     ):
         exact, single, low = (opened.run({"x": X})["scores"] for opened in (wide, narrow, own))
@@ -87,7 +94,7 @@ def test_what_it_cannot_run_is_told_in_a_line(path: Path, tmp_path: Path) -> Non
 
 
 def test_a_reference_that_cannot_be_had_names_the_node(path: Path) -> None:
-    for runtime in (Float64Graph, Float32Graph):
+    for runtime in (FloatGraph, float32_graph):
         with (
             runtime(path, RuntimeOptions()) as opened,
             pytest.raises(ArtifactError, match=r"no float(64|32) reference .*: .* \(Conv\): .*--no-verify") as caught,
@@ -101,13 +108,13 @@ def test_nodes_computed_in_float32_are_noted(tmp_path: Path) -> None:
     model = graphs.graph([node], {"x": [1, 2, 3]}, {"y": [1, 2, 3]}, {})
     onnx.save(model, tmp_path / "m.onnx")
     feeds = {"x": np.ones((1, 2, 3), np.float32)}
-    with Float64Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
+    with FloatGraph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
         assert opened.notes == ()
         opened.run(feeds)
         (note,) = opened.notes
     assert "1 nodes in float32" in note
     assert "y.node (MultiHeadAttention)" in note
-    with Float32Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
+    with FloatGraph(tmp_path / "m.onnx", RuntimeOptions(), "float32") as opened:
         opened.run(feeds)
         assert opened.notes == ()
 
@@ -117,7 +124,7 @@ def test_convolutions_that_crop_under_same_are_noted(strides: list[int], noted: 
     conv = graphs.node("Conv", "x w", "y", auto_pad="SAME_UPPER", strides=strides)
     model = graphs.graph([conv], {"x": [1, 1, 7, 7, 7]}, {"y": None}, {"w": np.ones((1, 1, 2, 2, 2), np.float32)})
     onnx.save(model, tmp_path / "m.onnx")
-    with Float64Graph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
+    with FloatGraph(tmp_path / "m.onnx", RuntimeOptions()) as opened:
         opened.run({"x": np.ones((1, 1, 7, 7, 7), np.float32)})
         assert [("y.node (Conv)" in note, "auto_pad" in note) for note in opened.notes] == [(True, True)] * noted
 
@@ -127,5 +134,5 @@ def test_weights_inside_and_beside_the_file(external: bool, path: Path) -> None:
     if external:
         model = onnx.load(path)
         onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
-    with Float64Graph(path, RuntimeOptions()) as opened:
+    with FloatGraph(path, RuntimeOptions()) as opened:
         assert np.abs(opened.run({"x": X})["scores"] - by_hand(X)).max() < 1e-13

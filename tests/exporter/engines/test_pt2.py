@@ -8,7 +8,7 @@ import torch
 from helpers.code_files import own
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.pt2 import ExportedProgramRuntime, Float32Program, Float64Program
+from exporter.engines.pt2 import ExportedProgramRuntime, FloatProgram
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from models.specs import Signature, TensorSpec
 
@@ -65,8 +65,8 @@ def test_the_same_program_in_float64_and_float32(dtype: torch.dtype, tmp_path: P
     wanted = np.maximum(X["x"].astype(np.float64) @ weight.T + bias, 0)
     with (
         ExportedProgramRuntime(path, RuntimeOptions()) as own,
-        Float32Program(path, RuntimeOptions()) as single,
-        Float64Program(path, RuntimeOptions()) as exact,
+        FloatProgram(path, RuntimeOptions(), "float32") as single,
+        FloatProgram(path, RuntimeOptions()) as exact,
     ):
         assert own.precision == str(dtype).removeprefix("torch.")
         outputs = [[*opened.run(X).values()] for opened in (own, single, exact)]
@@ -79,7 +79,7 @@ def test_the_same_program_in_float64_and_float32(dtype: torch.dtype, tmp_path: P
 
 
 def test_every_value_of_the_program(tmp_path: Path) -> None:
-    with Float64Program(save(tmp_path / "m.pt2", linear()), RuntimeOptions(all_outputs=True)) as runtime:
+    with FloatProgram(save(tmp_path / "m.pt2", linear()), RuntimeOptions(all_outputs=True)) as runtime:
         values = runtime.run(X)
     assert [name for name in values if name in ("linear", "relu")] == ["linear", "relu"]
     assert np.array_equal(np.maximum(values["linear"], 0), values["relu"])

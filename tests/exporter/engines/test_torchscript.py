@@ -8,7 +8,7 @@ import torch
 from helpers.code_files import own
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.torchscript import Float32Script, Float64Script, TorchScriptRuntime
+from exporter.engines.torchscript import FloatScript, TorchScriptRuntime
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.types import UNKNOWN_RANK
 from models.specs import Signature, TensorSpec
@@ -73,8 +73,8 @@ def test_the_same_archive_in_float64_and_float32(dtype: torch.dtype, tmp_path: P
     wanted = np.maximum(X["x"].astype(np.float64) @ weight.T + bias, 0)
     with (
         TorchScriptRuntime(path, RuntimeOptions()) as own,
-        Float32Script(path, RuntimeOptions()) as single,
-        Float64Script(path, RuntimeOptions()) as exact,
+        FloatScript(path, RuntimeOptions(), "float32") as single,
+        FloatScript(path, RuntimeOptions()) as exact,
     ):
         assert (own.precision, single.precision, exact.precision) == (str(dtype)[6:], "float32", "float64")
         outputs = [opened.run(X)["output0"] for opened in (own, single, exact)]
@@ -84,7 +84,7 @@ def test_the_same_archive_in_float64_and_float32(dtype: torch.dtype, tmp_path: P
     assert bool(np.abs(outputs[0] - wanted).max() > 1e-5) is (dtype != torch.float32)
 
 
-@pytest.mark.parametrize("runtime", [TorchScriptRuntime, Float64Script])
+@pytest.mark.parametrize("runtime", [TorchScriptRuntime, FloatScript])
 def test_every_value_of_the_graph(runtime: type[TorchScriptRuntime], tmp_path: Path) -> None:
     with runtime(save(tmp_path / "m.pt", One()), RuntimeOptions(all_outputs=True)) as opened:
         values = [*opened.run(X).values()]
@@ -170,7 +170,7 @@ class Growing(Two):
         return [self.linear(row) for row in x]
 
 
-@pytest.mark.parametrize("runtime", [TorchScriptRuntime, Float64Script])
+@pytest.mark.parametrize("runtime", [TorchScriptRuntime, FloatScript])
 @pytest.mark.parametrize(("module", "names"), [(Named, ["scores", "positive"]), (Listed, ["output0", "output1"])])
 def test_dictionaries_and_lists_are_flattened(
     module: type[Two], names: list[str], runtime: type[TorchScriptRuntime], tmp_path: Path

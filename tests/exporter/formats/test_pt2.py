@@ -12,7 +12,7 @@ from helpers.run import HIDE_PROJECT, python
 
 from exporter.artifacts.files import read_manifest, sha256_file
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.pt2 import Float64Program
+from exporter.engines.pt2 import FloatProgram
 from exporter.errors import ArtifactError, UsageError
 from exporter.formats import FORMATS, load_artifact, pt2
 from exporter.formats.exported_program import export_program
@@ -116,7 +116,7 @@ def test_for_cpus_the_fastest_variant_that_passes(
     )
     assert any("the file holds winograd" in note for note in result.notes)
     volume = torch.rand(batch or 3, 3, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.5
-    with Float64Program(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as runtime:
+    with FloatProgram(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as runtime:
         assert runtime.placement.nodes > 20, "a rewritten convolution has many operators"
         output = runtime.run({"volume": volume.numpy()})["features"]
     expected = residual_network().network.double()(volume).numpy()

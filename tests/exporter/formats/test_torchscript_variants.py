@@ -12,7 +12,7 @@ from helpers.exported import NARROW
 from helpers.residual import residual_network
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.torchscript import Float64Script
+from exporter.engines.torchscript import FloatScript
 from exporter.formats import FORMATS, torchscript_variants
 from exporter.formats.export_module import select_outputs
 from exporter.formats.torchscript_variants import (
@@ -169,7 +169,7 @@ def test_in_float64_the_file_is_the_network(exported_for_cpu: ExportResult) -> N
     """What is left is the rounding of the transformed weights and of the matrices to float32."""
     (artifact,) = exported_for_cpu.artifacts
     clip = np.random.default_rng(3).standard_normal((3, 16, 112, 112)).astype(np.float32)
-    with Float64Script(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as script:
+    with FloatScript(artifact.path, RuntimeOptions(signature=artifact.manifest.signature)) as script:
         output = script.run({"clip": clip[None].astype(np.float64)})
     with torch.inference_mode():
         network = c3d(build(QUARTER)).double()

@@ -10,7 +10,7 @@ import pytest
 from helpers import graphs, parity
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.engines.onnx_reference import Float64Graph
+from exporter.engines.onnx_reference import FloatGraph
 from exporter.engines.reference.operators import NodeError
 from exporter.errors import ArtifactError
 from exporter.onnx_io.signature import read_signature
@@ -187,10 +187,10 @@ def test_floats_that_are_decided_have_near_ties_where_errors_are_counted_one_by_
 def test_without_the_values_nothing_is_a_near_tie(rounded: Rounded, monkeypatch: pytest.MonkeyPatch) -> None:
     (ties,) = rounded.ties([0.45, 1, 1])
 
-    def refuse(self: Float64Graph, feeds: dict[str, Any]) -> dict[str, Any]:
+    def refuse(self: FloatGraph, feeds: dict[str, Any]) -> dict[str, Any]:
         raise ArtifactError("not computed here")
 
-    monkeypatch.setattr(Float64Graph, "run", refuse)
+    monkeypatch.setattr(FloatGraph, "run", refuse)
     assert ties.accepts(np.array([0]), np.array([1.0])).tolist() == [False]
     assert [found.tolist() for found in ties.uncertain(3)] == [[False] * 3, [True] * 3]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.onnx_reference import Float64Graph
+from exporter.engines.onnx_reference import FloatGraph
 from exporter.passes.base import GraphPass
 from exporter.passes.graph import infer_shapes
 
@@ -81,7 +81,7 @@ def run_float64(model: onnx.ModelProto, feeds: Arrays, folder: Path) -> dict[str
     """Return the outputs of a model in float64."""
     path = folder / "exact.onnx"
     onnx.save(model, path)
-    with Float64Graph(path, RuntimeOptions()) as runtime:
+    with FloatGraph(path, RuntimeOptions()) as runtime:
         return runtime.run(feeds)
 
 

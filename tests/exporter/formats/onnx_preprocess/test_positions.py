@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.onnx_reference import Float64Graph
+from exporter.engines.onnx_reference import FloatGraph
 from exporter.formats.onnx_preprocess.positions import WEIGHT_ONE, Axis, Window
 from exporter.passes.builder import Builder
 from models.preprocessing.recipe import Interpolation
@@ -89,7 +89,7 @@ def torch_taps(size: int, resized: int, first: int) -> tuple[NDArray[np.int64], 
 def test_torchs_positions_are_float32_in_the_float64_reference_too(tmp_path: Path) -> None:
     (tmp_path / "axis.onnx").write_bytes(graph := taps_graph("torch"))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    with Float64Graph(tmp_path / "axis.onnx", RuntimeOptions()) as reference:
+    with FloatGraph(tmp_path / "axis.onnx", RuntimeOptions()) as reference:
         for size, resized, first in draw_sizes()[:60]:
             low, after = torch_taps(size, resized, first)
             taps = run(session, size, resized, first)

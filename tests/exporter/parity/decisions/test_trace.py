@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.onnx_reference import Float64Graph
+from exporter.engines.onnx_reference import FloatGraph
 from exporter.parity.decisions import DecisionGraph, Run
 from exporter.parity.tolerance import AllcloseTolerance
 
@@ -34,7 +34,7 @@ class Output:
         onnx.save(model, path := folder / "m.onnx")
         self.tree = DecisionGraph(path).trace("y")
         names = tuple(self.tree.names() - {"x"})
-        with Float64Graph(path, RuntimeOptions(extra_outputs=names)) as runtime:
+        with FloatGraph(path, RuntimeOptions(extra_outputs=names)) as runtime:
             found = {**runtime.run({"x": x}), "x": x.astype(np.float64)}
         self.run = Run(found, found, AllcloseTolerance(0, ERROR))
         self.values = found["y"]

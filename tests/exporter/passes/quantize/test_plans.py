@@ -11,7 +11,7 @@ import pytest
 from helpers.graphs import graph, node, normal, run_float64, run_onnxruntime
 
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.onnx_reference import Float64Graph
+from exporter.engines.onnx_reference import FloatGraph
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.onnx_io.writer import temporary_file
 from exporter.passes import autotune
@@ -105,7 +105,7 @@ def test_float64_evaluates_what_onnxruntime_computes(
     x = normal(2, *CLIP, seed=1)
     with (
         temporary_file(quantized) as path,
-        Float64Graph(path, RuntimeOptions()) as reference,
+        FloatGraph(path, RuntimeOptions()) as reference,
         OnnxRuntime(path, RuntimeOptions()) as runtime,
     ):
         exact, found = reference.run({"x": x}), runtime.run({"x": x})
