@@ -6,19 +6,18 @@ A package holds a shared library, which is code. What it was compiled for is in 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
-from numpy.typing import NDArray
 
 from exporter.engines.aoti_metadata import read_metadata, require_processor
-from exporter.engines.base import WEIGHT_PRECISIONS, Tensors
+from exporter.engines.base import WEIGHT_PRECISIONS
 from exporter.engines.code_file import private_path
-from exporter.engines.torch_files import UNKNOWN_SHAPE, TorchFileRuntime, failed_run, name_outputs, to_tensor
+from exporter.engines.torch_files import UNKNOWN_SHAPE, TorchFileRuntime
 from exporter.errors import UsageError
 from exporter.results import Placement, Precision
-from models.errors import first_line
 from models.specs import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -80,16 +79,18 @@ class AotiRuntime(TorchFileRuntime):
         """Return the package as one node: the compiler has fused the operators."""
         return Placement(self.options.device, 1)
 
-    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Run one batch."""
+    def to_input(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a contiguous tensor whose axes of length 1 have the strides of a new tensor too.
+
+        The compiled code compares all strides. An axis that is added by indexing a NumPy array (`x[np.newaxis]`) has
+        the stride 0, and torch calls such a tensor contiguous all the same.
+        """
+        return value.contiguous().view(-1).view(value.shape)
+
+    def call(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """Run the package."""
         assert self._compiled is not None, "enter the runtime first"
-        inputs = [_with_usual_strides(to_tensor(value)) for value in feeds.values()]
-        with torch.inference_mode():
-            try:
-                returned = self._compiled(*inputs)
-            except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-                raise failed_run(self.path, feeds, first_line(error)) from error
-        return name_outputs(self.path, returned, self._output_names, self.signature)
+        return self._compiled(*inputs)
 
 
 def load_package(path: Path) -> AOTICompiledModel:
@@ -106,12 +107,3 @@ def load_package(path: Path) -> AOTICompiledModel:
 
     loader: Any = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore - what aoti_load_package calls
     return AOTICompiledModel(loader(str(path), "model", False, 1, -1))
-
-
-def _with_usual_strides(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a contiguous tensor whose axes of length 1 have the strides of a new tensor too.
-
-    The compiled code compares all strides. An axis that is added by indexing a NumPy array (`x[np.newaxis]`) has the
-    stride 0, and torch calls such a tensor contiguous all the same.
-    """
-    return tensor.contiguous().view(-1).view(tensor.shape)

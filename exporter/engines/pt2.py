@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from numpy.typing import NDArray
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from exporter.engines.base import RuntimeOptions, Tensors
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
     TorchFileRuntime,
-    failed_run,
     lowest_precision,
-    name_outputs,
-    to_array,
-    to_tensor,
 )
 from exporter.results import Placement, Precision, ReferencePrecision
-from models.errors import first_line
 from models.specs import Signature, TensorSpec
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -97,21 +91,10 @@ class ExportedProgramRuntime(TorchFileRuntime):
         calls = [node for node in _nodes(self._program.graph_module) if node.op == "call_function"]
         return Placement(self.options.device, len(calls))
 
-    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Run one batch."""
+    def call(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """Run the program."""
         assert self._module is not None, "enter the runtime first"
-        inputs = [self._to_input(to_tensor(value)) for value in feeds.values()]
-        with torch.inference_mode():
-            try:
-                if self.options.all_outputs:
-                    return _run_all(self._module, inputs)
-                returned = self._module(*inputs)
-            except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # guards on shapes are assertions
-                raise failed_run(self.path, feeds, first_line(error)) from error
-        return name_outputs(self.path, returned, self._output_names, self.signature)
-
-    def _to_input(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.options.device)
+        return _run_all(self._module, inputs) if self.options.all_outputs else self._module(*inputs)
 
     def _prepare(self, program: ExportedProgram) -> torch.fx.GraphModule:
         return program.module()
@@ -124,8 +107,9 @@ class FloatProgram(ExportedProgramRuntime):
         super().__init__(path, options)
         self._dtype: torch.dtype = getattr(torch, dtype)
 
-    def _to_input(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.options.device, self._dtype) if value.is_floating_point() else super()._to_input(value)
+    def to_input(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a floating-point input in the type of the program."""
+        return super().to_input(value.to(self._dtype) if value.is_floating_point() else value)
 
     def _prepare(self, program: ExportedProgram) -> torch.fx.GraphModule:
         return _cast(program.module(), self._dtype)
@@ -167,18 +151,18 @@ def _cast(module: torch.fx.GraphModule, dtype: torch.dtype) -> torch.fx.GraphMod
     return module.to(dtype)
 
 
-def _run_all(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> dict[str, NDArray[Any]]:
+def _run_all(module: torch.fx.GraphModule, inputs: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return {name: value} for every tensor that an operator returns, in the order computed.
 
     Those of a layer are named after it: `conv1`, then what is computed from it in the same layer.
     """
-    values: dict[str, NDArray[Any]] = {}
+    values: dict[str, torch.Tensor] = {}
 
     class Collect(torch.fx.Interpreter):
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if n.op == "call_function" and isinstance(value, torch.Tensor):
-                values[n.name] = to_array(value).copy()  # operators that write in place may follow
+                values[n.name] = value.clone()  # operators that write in place may follow
             return value
 
     Collect(module).run(*inputs)

@@ -29,6 +29,10 @@ PRECISION_ORDER: tuple[tuple[set[str], Precision], ...] = (
     ({"float64"}, "float64"),
 )
 
+RUN_ERRORS = (RuntimeError, torch.jit.Error, AssertionError, ValueError, TypeError)
+"""What torch raises where a file fails on a batch: guards on shapes are assertions, `torch.jit.Error` is raised by the
+file itself."""
+
 RANDOM_OPERATORS: dict[str, int | None] = {
     **dict.fromkeys(("aten::dropout", "aten::dropout_", "aten::native_dropout", "aten::feature_dropout"), 2),
     **dict.fromkeys(("aten::alpha_dropout", "aten::feature_alpha_dropout"), 2),
@@ -44,7 +48,7 @@ UNKNOWN_SHAPE: tuple[str, str] = ("batch", UNKNOWN_RANK)
 
 
 class TorchFileRuntime(CodeRuntime):
-    """A file that torch runs. Its formats define `load_file`, `release` and `stated_signature`."""
+    """A file that torch runs. Its formats define `load_file`, `release`, `stated_signature` and `call`."""
 
     library = "torch"
     title: ClassVar[str]
@@ -102,6 +106,35 @@ class TorchFileRuntime(CodeRuntime):
     def stated_signature(self) -> Signature:
         """Return what the loaded file states of its inputs and outputs."""
 
+    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch."""
+        inputs = [self.to_input(to_tensor(value)) for value in feeds.values()]
+        with torch.inference_mode():
+            try:
+                returned = self.call(inputs)
+            except RUN_ERRORS as error:
+                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+                raise CheckFailedError(f"{self.path}: fails on {shapes}: {self.find_reason(error)}") from error
+        if isinstance(returned, dict):
+            return {name: to_array(value) for name, value in returned.items()}
+        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+        if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
+            types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
+            raise CheckFailedError(f"{self.path}: returns {', '.join(types)}; its signature is {self.signature}")
+        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
+
+    def to_input(self, value: torch.Tensor) -> torch.Tensor:
+        """Return an input as the file takes it."""
+        return value.to(self.options.device)
+
+    @abstractmethod
+    def call(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """Run what was loaded; return its outputs in order, or {name: output}."""
+
+    def find_reason(self, error: Exception) -> str:
+        """Return the line of an error of `call` that says why."""
+        return first_line(error)
+
 
 def lowest_precision(dtypes: Iterable[torch.dtype]) -> Precision:
     """Return the lowest precision among the dtypes of weights; float32 where there are none."""
@@ -120,28 +153,3 @@ def to_tensor(array: NDArray[Any]) -> torch.Tensor:
 def to_array(tensor: torch.Tensor) -> NDArray[Any]:
     """Return a tensor as numpy has it, which knows no bfloat16."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
-
-
-def failed_run(path: Path, feeds: Tensors, reason: str) -> CheckFailedError:
-    """Return the error of a file that fails on a batch."""
-    shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
-    return CheckFailedError(f"{path}: fails on {shapes}: {reason}")
-
-
-def name_outputs(path: Path, returned: Any, names: Sequence[str], signature: Signature) -> dict[str, NDArray[Any]]:
-    """Return what a file returned for a batch, by the names of its outputs.
-
-    Args:
-        path: the file, for the message.
-        returned: a tensor, or several in a tuple or list.
-        names: the names of its outputs, in order.
-        signature: what it should return, for the message.
-
-    Raises:
-        CheckFailedError: it returned another number of values, or something else than tensors.
-    """
-    values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
-    if len(values) != len(names) or not all(isinstance(value, torch.Tensor) for value in values):
-        types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
-        raise CheckFailedError(f"{path}: returns {', '.join(types)}; its signature is {signature}")
-    return {name: to_array(value) for name, value in zip(names, values, strict=True)}

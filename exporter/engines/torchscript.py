@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from numpy.typing import NDArray
 
-from exporter.engines.base import RuntimeOptions, Tensors
+from exporter.engines.base import RuntimeOptions
 from exporter.engines.code_file import loadable
 from exporter.engines.torch_files import (
     RANDOM_OPERATORS,
     UNKNOWN_SHAPE,
     TorchFileRuntime,
-    failed_run,
     lowest_precision,
-    name_outputs,
-    to_array,
-    to_tensor,
 )
 from exporter.errors import ArtifactError
 from exporter.results import Placement, Precision, ReferencePrecision
@@ -128,22 +123,18 @@ class TorchScriptRuntime(TorchFileRuntime):
         operators = [node for node in self._module.inlined_graph.nodes() if node.kind().startswith("aten::")]
         return Placement(self.options.device, len(operators))
 
-    def run_batch(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """Run one batch."""
+    def to_input(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a floating-point input in the type of the archive's weights."""
+        return super().to_input(value.to(self._dtype) if value.is_floating_point() and self._dtype else value)
+
+    def call(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """Run the module."""
         assert self._module is not None, "enter the runtime first"
-        inputs = [
-            to_tensor(value).to(self.options.device, self._dtype if value.dtype.kind == "f" else None)
-            for value in feeds.values()
-        ]
-        with torch.inference_mode():
-            try:
-                returned = self._graph(*inputs) if self._graph is not None else self._module(*inputs)
-            except (RuntimeError, torch.jit.Error) as error:  # the second is what the archive itself raises
-                reason = split_lines(str(error)) or [type(error).__name__]
-                raise failed_run(self.path, feeds, reason[-1]) from error
-        if isinstance(returned, dict):
-            return {name: to_array(value) for name, value in returned.items()}
-        return name_outputs(self.path, returned, self._output_names, self.signature)
+        return self._module(*inputs) if self._graph is None else self._graph(*inputs)
+
+    def find_reason(self, error: Exception) -> str:
+        """Return the last line: before it are the lines of the archive's code."""
+        return [type(error).__name__, *split_lines(str(error))][-1]
 
     def _prepare(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
         return module
