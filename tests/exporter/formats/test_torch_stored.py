@@ -78,9 +78,6 @@ def change(folder: Path, member: str, content: bytes, target: Path) -> Path:
 )
 def test_an_archive_that_torch_does_not_write(member: str, content: bytes, folder: Path, tmp_path: Path) -> None:
     changed = change(folder / "m.pt", member, content, tmp_path / "m.pt")
-    if content == b"\x80\x02(.":
-        assert read_stored_archive(changed, "archive", "script").tensors == ()  # no tensor is named in it
-        return
     with pytest.raises(ArtifactError, match=r"not a whole archive|does not hold the values of data.0"):
         read_stored_archive(changed, "archive", "script")
 
