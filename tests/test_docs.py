@@ -18,7 +18,7 @@ import exporter
 import models
 from exporter.artifacts.manifest import Manifest
 from exporter.cli.main import cli
-from exporter.cli.verify import verify
+from exporter.cli.verify import verify_command
 from exporter.engines import ENGINES, bench_engines, engine_names
 from exporter.formats import FORMATS
 from exporter.parity.input_types import INPUT_TYPES
@@ -38,7 +38,7 @@ from models.checkpoints.layouts import LAYOUTS
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("benchmarks/**/*.md")])
-PROGRAMS: dict[str, click.Command] = {"c3d-export": cli, "verify": verify}
+PROGRAMS: dict[str, click.Command] = {"c3d-export": cli, "verify": verify_command}
 
 
 def read_table(page: str, first_column: str) -> list[list[str]]:

@@ -38,9 +38,7 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-@click.command(
-    "bench", cls=SectionedCommand, short_help="Measure latency, throughput, load time and memory side by side."
-)
+@click.command("bench", cls=SectionedCommand)
 @click.argument("artifacts", nargs=-1, type=PATH)
 @bench_all_options
 @click.option(
@@ -51,25 +49,21 @@ def parse_engine_python(value: str) -> tuple[str, Path]:
     help="Batch sizes. [default: 1,4, or the model's own if it is fixed]",
 )
 @click.option("--threads", type=parse_ints, metavar="N,…", help="Thread counts. [default: the available cores]")
-@click.option("--rounds", type=int, default=20, show_default=True, help="Interleaved rounds of each target.")
-@click.option("--warmup", type=int, default=2, show_default=True, help="Calls before the first round.")
+@click.option("--rounds", type=int, default=20, help="Interleaved rounds of each target.")
+@click.option("--warmup", type=int, default=2, help="Calls before the first round.")
 @click.option(
     "--seconds",
     type=float,
     default=120.0,
-    show_default=True,
     help="Time limit for each batch size and thread count; at least three rounds are run.",
 )
-@click.option(
-    "--load-rounds", type=int, default=3, show_default=True, help="New processes in which each target is loaded."
-)
+@click.option("--load-rounds", type=int, default=3, help="New processes in which each target is loaded.")
 @seed_option("Seed of the inputs and of the order within a round; with --all also of random weights.")
 @given_input_options
 @click.option(
     "--device",
     type=Choice(("cpu", "cuda")),
     default="cpu",
-    show_default=True,
     help="Device on which everything runs.",
 )
 @click.option(

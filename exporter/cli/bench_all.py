@@ -10,11 +10,16 @@ import click
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
 from exporter.cli.choices import Choice
-from exporter.cli.network_options import head_options, labels_option, network_options, take_build_options
+from exporter.cli.network_options import (
+    head_options,
+    labels_option,
+    network_options,
+    preprocess_options,
+    take_build_options,
+)
 from exporter.cli.options import combine, parse_outputs, take
 from exporter.cli.paths import PATH
 from exporter.cli.precision_options import accuracy_options, take_precision_options
-from exporter.cli.video_options import preprocess_options
 from exporter.types import FORMAT_NAMES, InputOptions
 from models.config import OUTPUTS
 
@@ -51,14 +56,11 @@ bench_all_options = combine(
     click.option(
         "--outputs",
         type=parse_outputs,
-        default=None,
         metavar="NAMES",
         help=f"What the artifacts return, separated by commas: {', '.join(OUTPUTS)}. [default: the artifact's, or "
         "logits]",
     ),
-    click.option(
-        "--opset", type=int, default=None, help="ONNX opset of the ONNX files. [default: the artifact's, or 17]"
-    ),
+    click.option("--opset", type=int, help="ONNX opset of the ONNX files. [default: the artifact's, or 17]"),
     click.option(
         "--external-data",
         is_flag=True,

@@ -6,20 +6,21 @@ from typing import Any
 import click
 
 from exporter.cli.given_files import check_given_files
-from exporter.cli.network_options import geometry_options, labels_option, selection_options, take_build_options
+from exporter.cli.network_options import (
+    geometry_options,
+    labels_option,
+    preprocess_options,
+    selection_options,
+    take_build_options,
+)
 from exporter.cli.options import json_options, limit_options
 from exporter.cli.paths import PATH, parse_source
 from exporter.cli.provenance_options import checkpoint_hash_option
 from exporter.cli.sections import SectionedCommand
-from exporter.cli.video_options import preprocess_options
 from exporter.requests import ConvertRequest
 
 
-@click.command(
-    "convert",
-    cls=SectionedCommand,
-    short_help="Write a checkpoint of any origin as safetensors.",
-)
+@click.command("convert", cls=SectionedCommand)
 @click.argument("checkpoint", type=parse_source, metavar="FILE|URL")
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The .safetensors file to write.")
 @selection_options

@@ -23,12 +23,7 @@ from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
 from models.config import FEATURES_OUTPUT
 
 
-@click.command(
-    "features",
-    cls=SectionedCommand,
-    sections={"Video": ("clips",)},
-    short_help="Write the features of videos to files.",
-)
+@click.command("features", cls=SectionedCommand, sections={"Video": ("clips",)})
 @click.argument("model", type=parse_source, metavar="MODEL")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option(
@@ -36,7 +31,6 @@ from models.config import FEATURES_OUTPUT
     "layers",
     type=parse_names,
     default=FEATURES_OUTPUT,
-    show_default=True,
     metavar="NAMES",
     help="Outputs of MODEL to write, separated by commas.",
 )
@@ -44,7 +38,6 @@ from models.config import FEATURES_OUTPUT
     "-o",
     "--output",
     default="features",
-    show_default=True,
     metavar="FOLDER",
     help="Folder or URL to write to; created if missing. A run that was interrupted is continued.",
 )

@@ -13,11 +13,7 @@ from exporter.cli.sections import SectionedCommand
 from exporter.load_checks import LoadChecks
 
 
-@click.command(
-    "inspect",
-    cls=SectionedCommand,
-    short_help="Describe a checkpoint or an artifact without running it.",
-)
+@click.command("inspect", cls=SectionedCommand)
 @click.argument("file", type=parse_source, metavar="FILE|URL")
 @selection_options
 @geometry_options

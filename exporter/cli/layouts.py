@@ -7,9 +7,7 @@ from exporter.cli.sections import SectionedCommand
 from exporter.isolation.streams import user_stdout
 
 
-@click.command(
-    "layouts", cls=SectionedCommand, short_help="List the checkpoint origins that load, and the preprocessing profiles."
-)
+@click.command("layouts", cls=SectionedCommand)
 @click.option("--profiles", is_flag=True, help="List the preprocessing profiles instead.")
 @click.option(
     "--profile",

@@ -4,21 +4,20 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import click
 
 from exporter import __version__
-from exporter.cli.bench import bench_command
 from exporter.cli.choices import Choice
-from exporter.cli.convert import convert_command
 from exporter.cli.error_handling import report_error, report_outcome, run
-from exporter.cli.features import features_command
-from exporter.cli.given_files import check_given_files
-from exporter.cli.inspect import inspect_command
-from exporter.cli.layouts import layouts_command
-from exporter.cli.network_options import head_options, labels_option, network_options, take_build_options
-from exporter.cli.optimize import optimize_command
+from exporter.cli.network_options import (
+    head_options,
+    labels_option,
+    network_options,
+    preprocess_options,
+    take_build_options,
+)
 from exporter.cli.options import (
     device_options,
     json_options,
@@ -31,16 +30,10 @@ from exporter.cli.options import (
 )
 from exporter.cli.paths import PATH
 from exporter.cli.precision_options import precision_options, take_precision_options
-from exporter.cli.predict import predict_command
 from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_option
-from exporter.cli.sections import SectionedGroup
-from exporter.cli.sign import sign_command
-from exporter.cli.triton import triton_command
-from exporter.cli.verify import verify
-from exporter.cli.video_options import preprocess_options
+from exporter.cli.sections import LazyCommands, SectionedGroup
 from exporter.isolation import streams
 from exporter.isolation.supervisor import supervise
-from exporter.requests import ExportRequest
 from exporter.types import (
     DEFAULT_OPSET,
     FORMAT_NAMES,
@@ -81,14 +74,28 @@ Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 a bad file or folder, 
 than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signal n.
 """
 
+COMMANDS = {
+    "bench": "Measure latency, throughput, load time and memory side by side.",
+    "convert": "Write a checkpoint of any origin as safetensors.",
+    "features": "Write the features of videos to files.",
+    "inspect": "Describe a checkpoint or an artifact without running it.",
+    "layouts": "List the checkpoint origins that load, and the preprocessing profiles.",
+    "optimize": "Make any ONNX model faster on a CPU without changing its function.",
+    "predict": "Run a model over videos and print the highest classes.",
+    "sign": "Sign artifacts without exporting them again.",
+    "triton": "Write an artifact as a model of a Triton Inference Server repository.",
+    "verify": "Check outputs (parity), files (integrity), the check (self-test).",
+}
+"""{command: its line in `--help`}."""
+
 
 @click.group(
     cls=SectionedGroup,
+    commands=LazyCommands(COMMANDS),
     sections={"Network": ("seed",), "Video": ("labels",)},
     invoke_without_command=True,
     no_args_is_help=True,
     help=HELP,
-    context_settings={"max_content_width": 110},
 )
 @click.option("--format", "formats", type=Choice(FORMAT_NAMES), multiple=True, help="Format to write. Repeatable.")
 @network_options("random weights from --seed")
@@ -99,7 +106,6 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
 @click.option(
     "--outputs",
     type=parse_outputs,
-    default=None,
     metavar="NAMES",
     help=f"What the artifact returns, separated by commas: {', '.join(OUTPUTS)}. [default: logits, or the "
     "last layer's features if the checkpoint has no fc8]",
@@ -108,16 +114,14 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
     "--batch",
     type=parse_batch,
     default="dynamic",
-    show_default=True,
     metavar="N",
     help="A fixed batch size, or dynamic. 8:32: a TensorRT engine for 1 to 32 clips, fastest at 8.",
 )
-@click.option("--opset", type=int, default=DEFAULT_OPSET, show_default=True, help="ONNX opset.")
+@click.option("--opset", type=int, default=DEFAULT_OPSET, help="ONNX opset.")
 @click.option(
     "--target",
     type=Choice(TARGETS),
     default="portable",
-    show_default=True,
     help="cpu also applies rewrites that are faster only on CPUs, cuda those for onnxruntime's CUDA provider.",
 )
 @optimize_options
@@ -134,10 +138,9 @@ than --timeout or --max-memory, 70 a bug in c3d-export, 128 + n stopped by signa
     "--output-dir",
     type=PATH,
     default=Path("artifacts"),
-    show_default=True,
     help="Folder to write to; created if missing, with its parents.",
 )
-@click.option("--name", default="c3d", show_default=True, help="File name without suffix.")
+@click.option("--name", default="c3d", help="File name without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
 @checkpoint_hash_option
 @sign_option
@@ -159,6 +162,8 @@ def cli(
         raise click.UsageError(f"choose a format: --format {' or --format '.join(FORMAT_NAMES)}")
     if isinstance(options["batch"], BatchProfile):
         options["batch"], options["batch_profile"] = None, options["batch"]
+    from exporter.requests import ExportRequest
+
     request = ExportRequest(
         formats,
         model=take_build_options(options),  # first: --seed is the seed of the weights here, not of the inputs
@@ -170,6 +175,7 @@ def cli(
         **options,
     )
 
+    from exporter.cli.given_files import check_given_files
     from exporter.output_targets import check_output_folder, new_folder_notes
     from exporter.workflows.export_checks import check_usage
 
@@ -190,21 +196,6 @@ def cli(
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-
-for _command in (
-    verify,
-    inspect_command,
-    predict_command,
-    features_command,
-    optimize_command,
-    bench_command,
-    layouts_command,
-    convert_command,
-    triton_command,
-    sign_command,
-):
-    cli.add_command(_command)
 
 
 def main() -> NoReturn:
@@ -228,4 +219,4 @@ def _supervise(command: str) -> NoReturn:
 
 def run_here(command: str) -> NoReturn:
     """Run `c3d-export` or `verify` in this process."""
-    run(cli if command == "c3d-export" else cast("click.Command", verify), command)
+    run(cli if command == "c3d-export" else cli.commands[command], command)

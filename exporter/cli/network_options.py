@@ -9,7 +9,7 @@ import click
 
 from exporter.cli.choices import Choice
 from exporter.cli.options import Command, combine, take
-from exporter.cli.paths import parse_source
+from exporter.cli.paths import PATH, parse_source
 from exporter.errors import BadInputError
 from models.class_names import CLASS_LISTS
 from models.options import BuildOptions, WeightSelection
@@ -35,14 +35,12 @@ def parse_input_size(value: str) -> tuple[int, ...]:
 layout_option = click.option(
     "--layout",
     default="auto",
-    show_default=True,
     metavar="NAME",
     help="Origin of the checkpoint (c3d-export layouts lists them), if it cannot be detected.",
 )
 pool5_option = click.option(
     "--pool5",
     type=Choice(POOL5_CONVENTIONS),
-    default=None,
     help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right, "
     "VMZ's valid]",
 )
@@ -97,9 +95,7 @@ selection_options = combine(
 
 
 head_options = combine(
-    click.option(
-        "--num-classes", type=int, default=None, help="Number of outputs of fc8. [default: the checkpoint's, else 101]"
-    ),
+    click.option("--num-classes", type=int, help="Number of outputs of fc8. [default: the checkpoint's, else 101]"),
     click.option(
         "--new-head", is_flag=True, help="Newly initialise fc8 if the checkpoint has none or another number of classes."
     ),
@@ -107,17 +103,32 @@ head_options = combine(
 """The last layer of an exported network."""
 labels_option = click.option(
     "--labels",
-    default=None,
     metavar="NAME|FILE",
     help=f"Names of the classes, in the order of the scores: {', '.join(row.name for row in CLASS_LISTS)}, or a text "
     "file with one name a line, or JSON. [default: those of the artifact, or of the checkpoint's origin if known]",
 )
 """Names of the classes; `models.class_names.load_class_names` reads them."""
 
+preprocess_options = combine(
+    click.option(
+        "--preprocess",
+        metavar="NAME|FILE",
+        help="Preprocessing profile: one that c3d-export layouts --profiles lists, or a .json or .toml file with the "
+        "same fields. [default: the checkpoint's]",
+    ),
+    click.option(
+        "--mean",
+        type=PATH,
+        metavar="FILE",
+        help="Mean of each pixel, subtracted instead of the profile's channel means: .npy (3xTxHxW or TxHxWx3) or "
+        "Caffe's .binaryproto.",
+    ),
+)
+"""Their values are `preprocess` and `mean`, as `BuildOptions` and `InferenceOptions` call them."""
+
 input_size_option = click.option(
     "--input-size",
     type=parse_input_size,
-    default=None,
     metavar="CxTxHxW",
     help="Channels, frames, height and width of a clip, or TxHxW. [default: what the checkpoint's shapes state, else "
     "3x16x112x112]",
@@ -125,7 +136,6 @@ input_size_option = click.option(
 variant_option = click.option(
     "--variant",
     type=Choice(VARIANTS),
-    default=None,
     help="The published network, or a relative: with pool5 as a global average (video-clip-order-prediction), or that "
     "of Efficient-3DCNNs. [default: the checkpoint's, else c3d]",
 )
@@ -150,7 +160,6 @@ def network_options(without_weights: str) -> Callable[[Command], Command]:
         click.option(
             "--weights",
             type=parse_source,
-            default=None,
             metavar="FILE|URL",
             help="A checkpoint: PyTorch, safetensors, Caffe, Keras, TensorFlow, npz or ONNX; a file, https://… or "
             f"hf://owner/repo/file. [default: {without_weights}]",

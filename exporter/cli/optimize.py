@@ -22,9 +22,7 @@ from exporter.requests import OptimizeRequest
 from exporter.types import OptimizeOptions
 
 
-@click.command(
-    "optimize", cls=SectionedCommand, short_help="Make any ONNX model faster on a CPU without changing its function."
-)
+@click.command("optimize", cls=SectionedCommand)
 @click.argument("model", type=PATH)
 @click.option(
     "-o",

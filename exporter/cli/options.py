@@ -89,7 +89,7 @@ def parse_shape(value: str) -> tuple[str, tuple[int, ...]]:
 
 def choice_option(name: str, choices: tuple[str, ...], default: str, help_text: str) -> Callable[[Command], Command]:
     """Return an option with a fixed list of values."""
-    return click.option(name, type=Choice(choices), default=default, show_default=True, help=help_text)
+    return click.option(name, type=Choice(choices), default=default, help=help_text)
 
 
 def device_option(help_text: str) -> Callable[[Command], Command]:
@@ -99,7 +99,7 @@ def device_option(help_text: str) -> Callable[[Command], Command]:
 
 def seed_option(help_text: str) -> Callable[[Command], Command]:
     """Return the option `--seed`."""
-    return click.option("--seed", type=parse_seed, default=0, show_default=True, metavar="N", help=help_text)
+    return click.option("--seed", type=parse_seed, default=0, metavar="N", help=help_text)
 
 
 def parse_feed(value: str) -> tuple[str, Path | ValueRange]:

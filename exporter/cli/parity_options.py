@@ -61,7 +61,6 @@ input_options = combine(
         "input_types",
         type=parse_input_types,
         default="all",
-        show_default=True,
         metavar="TYPES",
         help="Input types, separated by commas; all; or quick, which an export is verified on. "
         "docs/reference/parity.md lists them.",
@@ -70,7 +69,6 @@ input_options = combine(
         "--samples",
         type=click.IntRange(1, 100),
         default=1,
-        show_default=True,
         help="How many inputs to generate of each random type.",
     ),
     click.option(
@@ -152,7 +150,6 @@ report_options = combine(
         "--max-growth",
         type=float,
         default=2.0,
-        show_default=True,
         help="With --baseline: the largest accepted ratio of an error to the baseline's.",
     ),
 )

@@ -31,20 +31,14 @@ PAGE_FRAMES = 12
 """Frames of each video on the page."""
 
 
-@click.command(
-    "predict",
-    cls=SectionedCommand,
-    sections={"Video": ("clips",)},
-    short_help="Run a model over videos and print the highest classes.",
-)
+@click.command("predict", cls=SectionedCommand, sections={"Video": ("clips",)})
 @click.argument("model", type=parse_source, metavar="MODEL")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
-@click.option("--top", type=int, default=5, show_default=True, metavar="K", help="Classes of each video.")
+@click.option("--top", type=int, default=5, metavar="K", help="Classes of each video.")
 @click.option("--per-clip", is_flag=True, help="Also the classes of each clip, with its time in the video.")
 @click.option(
     "--average",
     type=Choice(("probabilities", "scores")),
-    default=None,
     help="What is averaged over a video's clips: softmax of the scores, or the scores as they are. "
     "[default: the profile's]",
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections import UserDict
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -78,8 +80,33 @@ class LibraryOutputContext(click.Context):
             return super().invoke(callback, *args, **kwargs)
 
 
-class _Sectioned(click.Command):
-    """A command whose `--help` lists its options by `SECTIONS`.
+class LazyCommands(UserDict[str, click.Command]):
+    """The commands of a group, each imported when it is looked up: `--help` of the group needs none of them.
+
+    Args:
+        lines: {command: its line in that help}. A command `x` is `exporter.cli.x.x_command`.
+    """
+
+    data: dict[str, Any]
+    """{command: itself, or its line where it was not looked up yet}."""
+
+    def __init__(self, lines: Mapping[str, str]) -> None:
+        super().__init__()
+        self.lines, self.data = lines, {**lines}
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Return a command.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        if isinstance(self.data[name], str):
+            self.data[name] = getattr(import_module(f"exporter.cli.{name}"), f"{name}_command")
+        return self.data[name]
+
+
+class SectionedCommand(click.Command):
+    """A command whose `--help` lists its options by `SECTIONS`, each with its default.
 
     Args:
         sections: headings of this command's own, or that its options have in place of those of `SECTIONS`.
@@ -90,22 +117,38 @@ class _Sectioned(click.Command):
     def __init__(self, *args: Any, sections: Sections | None = None, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.sections = sections or {}
+        self.context_settings.update(max_content_width=110, show_default=True)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, then the commands of a group."""
-        _write(self, self.sections, ctx, formatter)
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*SECTIONS, *self.sections)}
+        headings = {
+            name: heading for row in (SECTIONS, self.sections) for heading, names in row.items() for name in names
+        }
+        for parameter in self.get_params(ctx):
+            record = _record(parameter, ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                rows[headings.get(parameter.name or "", "Options")].append(record)
+        for heading, records in rows.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
 
 
-class SectionedCommand(_Sectioned):
-    """A command whose `--help` lists its options by `SECTIONS`."""
-
-
-class SectionedGroup(_Sectioned, click.Group):
+class SectionedGroup(SectionedCommand, click.Group):
     """A group of commands that has options of its own; see `SectionedCommand`."""
 
     command_class = SectionedCommand
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with its line."""
+        if isinstance(self.commands, LazyCommands):
+            with formatter.section("Commands"):
+                formatter.write_dl(sorted(self.commands.lines.items()))
+        else:
+            super().format_commands(ctx, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -138,19 +181,6 @@ class SectionedGroup(_Sectioned, click.Group):
         if "." in word or "/" in word:
             return FILE_COMMANDS if exports else "A file follows a command: verify parity FILE, verify integrity FILE"
         return "To export: c3d-export --format onnx" if exports and difflib.get_close_matches(word, ["export"]) else ""
-
-
-def _write(command: click.Command, own: Sections, context: click.Context, formatter: click.HelpFormatter) -> None:
-    headings = {name: heading for sections in (SECTIONS, own) for heading, names in sections.items() for name in names}
-    rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*SECTIONS, *own)}
-    for parameter in command.get_params(context):
-        record = _record(parameter, context) if isinstance(parameter, click.Option) else None
-        if record is not None:
-            rows[headings.get(parameter.name or "", "Options")].append(record)
-    for heading, records in rows.items():
-        if records:
-            with formatter.section(heading):
-                formatter.write_dl(records)
 
 
 def _record(option: click.Option, context: click.Context) -> tuple[str, str] | None:

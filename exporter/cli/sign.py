@@ -12,7 +12,7 @@ from exporter.cli.provenance_options import read_signing_key, signing_key_option
 from exporter.cli.sections import SectionedCommand
 
 
-@click.command("sign", cls=SectionedCommand, short_help="Sign artifacts without exporting them again.")
+@click.command("sign", cls=SectionedCommand)
 @click.argument("artifacts", nargs=-1, required=True, type=PATH)
 @signing_key_option
 @verify_key_option

@@ -25,12 +25,7 @@ from exporter.triton.types import (
 )
 
 
-@click.command(
-    "triton",
-    cls=SectionedCommand,
-    sections={"Artifact": ("version",)},
-    short_help="Write an artifact as a model of a Triton Inference Server repository.",
-)
+@click.command("triton", cls=SectionedCommand, sections={"Artifact": ("version",)})
 @click.argument("artifact", type=PATH)
 @click.option(
     "-o",
@@ -38,15 +33,13 @@ from exporter.triton.types import (
     "repository",
     type=PATH,
     default=Path("model_repository"),
-    show_default=True,
     metavar="FOLDER",
     help="The model repository that the server is given; created if missing.",
 )
-@click.option("--name", default=None, help="The model's name in the repository. [default: the artifact's]")
+@click.option("--name", help="The model's name in the repository. [default: the artifact's]")
 @click.option(
     "--version",
     type=int,
-    default=None,
     metavar="N",
     help="The version's number. [default: the next one; the same one where the model file is there already]",
 )
@@ -54,13 +47,11 @@ from exporter.triton.types import (
 @click.option(
     "--backend",
     type=Choice(TRITON_BACKENDS),
-    default=None,
     help="The engine of the server. [default: onnxruntime for ONNX, pytorch for TorchScript, openvino for OpenVINO]",
 )
 @click.option(
     "--max-batch",
     type=int,
-    default=None,
     metavar="N",
     help=f"The largest batch that the server makes of requests. [default: {DEFAULT_MAX_BATCH}; with OpenVINO none]",
 )
@@ -68,7 +59,6 @@ from exporter.triton.types import (
     "--preferred-batch",
     "preferred_batches",
     type=parse_ints,
-    default=None,
     metavar="N,…",
     help="Batch sizes that run at once, without waiting for more. [default: the largest]",
 )
@@ -77,17 +67,12 @@ from exporter.triton.types import (
     "queue_delay_us",
     type=int,
     default=DEFAULT_QUEUE_DELAY_US,
-    show_default=True,
     metavar="MICROSECONDS",
     help="How long a request waits for others to make a batch.",
 )
-@click.option(
-    "--instances", type=int, default=1, show_default=True, metavar="N", help="Copies of the model on each device."
-)
+@click.option("--instances", type=int, default=1, metavar="N", help="Copies of the model on each device.")
 @choice_option("--kind", INSTANCE_KINDS, "auto", "Where they run; auto: on each GPU, or on the CPU without one.")
-@click.option(
-    "--threads", type=int, default=None, metavar="N", help="CPU threads of each copy. [default: the engine's]"
-)
+@click.option("--threads", type=int, metavar="N", help="CPU threads of each copy. [default: the engine's]")
 @click.option("--no-warm-up", is_flag=True, help="Do not run zeros before the server says that it is ready.")
 @labels_option
 @load_options

@@ -11,7 +11,7 @@ import click
 from exporter import __version__
 from exporter.cli.error_handling import print_line, report_refused, write_last
 from exporter.cli.given_files import check_given_files
-from exporter.cli.network_options import network_options, take_build_options
+from exporter.cli.network_options import network_options, preprocess_options, take_build_options
 from exporter.cli.options import (
     check_output_files,
     device_options,
@@ -26,7 +26,7 @@ from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand, SectionedGroup
 from exporter.cli.unreadable import refuse_unreadable
-from exporter.cli.video_options import preprocess_options, runner_options, take_ray_options
+from exporter.cli.video_options import runner_options, take_ray_options
 from exporter.errors import C3DExportError
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.types import ParityOptions
@@ -135,22 +135,17 @@ def integrity_command(
     context.exit(3 if any(report.bad_manifest for report in reports) else unwritten or code or (0 if passed else 1))
 
 
-@click.group(
-    cls=SectionedGroup,
-    no_args_is_help=True,
-    short_help="Check outputs (parity), files (integrity), the check (self-test).",
-    context_settings={"max_content_width": 110},
-)
+@click.group("verify", cls=SectionedGroup, no_args_is_help=True)
 @click.version_option(__version__, prog_name="verify")
-def verify() -> None:
+def verify_command() -> None:
     """Check outputs with `verify parity`, files with `verify integrity`, the check itself with `verify self-test`."""
 
 
-verify.add_command(integrity_command)
-verify.add_command(self_test_command)
+verify_command.add_command(integrity_command)
+verify_command.add_command(self_test_command)
 
 
-@verify.command(short_help="Check that artifacts return what the network returns.")
+@verify_command.command(short_help="Check that artifacts return what the network returns.")
 @click.argument("artifacts", nargs=-1, type=PATH)
 @network_options("the one in the manifest")
 @preprocess_options

@@ -5,36 +5,18 @@ from typing import Any
 import click
 
 from exporter.cli.choices import Choice
-from exporter.cli.network_options import labels_option
+from exporter.cli.network_options import labels_option, preprocess_options
 from exporter.cli.options import (
     choice_option,
     combine,
     device_option,
     take,
 )
-from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.engines import engine_names
 from exporter.errors import UsageError
 from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
 from exporter.video.sampling import SHORT, parse_length
-
-preprocess_options = combine(
-    click.option(
-        "--preprocess",
-        metavar="NAME|FILE",
-        help="Preprocessing profile: one that c3d-export layouts --profiles lists, or a .json or .toml file with the "
-        "same fields. [default: the checkpoint's]",
-    ),
-    click.option(
-        "--mean",
-        type=PATH,
-        metavar="FILE",
-        help="Mean of each pixel, subtracted instead of the profile's channel means: .npy (3xTxHxW or TxHxWx3) or "
-        "Caffe's .binaryproto.",
-    ),
-)
-"""Their values are `preprocess` and `mean`, as `BuildOptions` and `InferenceOptions` call them."""
 
 
 def parse_names(value: str) -> tuple[str, ...]:
@@ -46,7 +28,6 @@ engine_options = combine(
     click.option(
         "--engine",
         type=Choice(engine_names()),
-        default=None,
         help="Engine that runs the model. [default: the first that runs the file: onnxruntime for ONNX]",
     ),
     device_option("Device on which the model runs."),
@@ -68,7 +49,6 @@ inference_options = combine(
     click.option(
         "--outputs",
         type=parse_names,
-        default=None,
         metavar="NAMES",
         help="Use these outputs of the model only, separated by commas. [default: all]",
     ),

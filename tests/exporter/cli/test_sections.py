@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from helpers.run import python
 
 from exporter.cli.choices import Choice
+from exporter.cli.main import COMMANDS as LINES
 from exporter.cli.main import cli
 from exporter.cli.sections import SECTIONS, SectionedCommand, SectionedGroup
 
@@ -51,6 +54,19 @@ def test_every_option_is_listed_once_under_a_heading(name: str) -> None:
 def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
     text = CliRunner().invoke(COMMANDS[name], ["--help"], terminal_width=80).output
     assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_help_of_the_group_imports_no_command(tmp_path: Path) -> None:
+    code = """
+import sys
+from exporter.cli.main import COMMANDS, cli
+cli.main(["--help"], standalone_mode=False)
+assert not {f"exporter.cli.{name}" for name in COMMANDS} & {*sys.modules}
+"""
+    done = python(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed_lines = " ".join(done.stdout.split())
+    assert [name for name, line in LINES.items() if f" {name} {line}" not in listed_lines] == []
 
 
 @pytest.mark.parametrize("width", range(60, 81))

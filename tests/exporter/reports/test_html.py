@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.reports import report
 
-from exporter.cli.verify import verify, write_files
+from exporter.cli.verify import verify_command, write_files
 from exporter.errors import ArtifactError, OutputError, UnavailableError
 from exporter.output_targets import check_output_file
 from exporter.reports.html import require_page, write_page
@@ -28,7 +28,7 @@ def test_a_missing_library_is_named_with_its_extra(
 def test_libraries_are_checked_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     reported = CliRunner().invoke(
-        verify, ["parity", str(tmp_path / "none.onnx"), "--html", str(tmp_path / "page.html")]
+        verify_command, ["parity", str(tmp_path / "none.onnx"), "--html", str(tmp_path / "page.html")]
     )
     assert isinstance(reported.exception, UnavailableError)  # not the artifact that is not there
 
@@ -36,7 +36,7 @@ def test_libraries_are_checked_before_anything_runs(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("option", ["--html", "--junit", "--save-baseline"])
 def test_paths_are_checked_before_anything_runs(tmp_path: Path, option: str) -> None:
     reported = CliRunner().invoke(
-        verify, ["parity", str(tmp_path / "none.onnx"), option, str(tmp_path / "no" / "file")]
+        verify_command, ["parity", str(tmp_path / "none.onnx"), option, str(tmp_path / "no" / "file")]
     )
     assert isinstance(reported.exception, OutputError)
     assert (
