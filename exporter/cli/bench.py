@@ -11,7 +11,6 @@ from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
 from exporter.cli.choices import Choice
 from exporter.cli.error_handling import write_last
-from exporter.cli.given_files import check_given_files
 from exporter.cli.options import (
     check_output_files,
     given_input_options,
@@ -25,7 +24,6 @@ from exporter.cli.options import (
 from exporter.cli.paths import PATH, GivenPath
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
-from exporter.cli.unreadable import refuse_unreadable
 from exporter.engines import bench_engines
 from models.options import BuildOptions
 
@@ -127,6 +125,7 @@ def bench_command(
     if not artifacts and not everything:
         raise click.UsageError("name an artifact to measure, or give --all")
 
+    from exporter.cli.given_files import check_given_files, refuse_unreadable
     from exporter.workflows.bench_checks import check_comparison, check_request
 
     request = take_request(artifacts, options) if everything else _take_request(artifacts, options)

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import (
     geometry_options,
     labels_option,
@@ -43,6 +42,7 @@ def convert_command(checkpoint: str | Path, output: Path, as_json: bool, **optio
       c3d-export convert sports1M_weights_tf.h5 --layout c3d-keras-tf \\
           -o c3d.safetensors
     """
+    from exporter.cli.given_files import check_given_files
     from exporter.output_targets import check_output_folder
 
     check_output_folder(output.parent, "--output")

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import choice_option, json_options, limit_options
 from exporter.cli.paths import parse_source
@@ -90,6 +89,7 @@ def features_command(
       c3d-export features sports1m.caffemodel videos/ --format c3d --layer fc6,fc7
       c3d-export features artifacts/c3d.onnx videos/ --aggregate segments
     """
+    from exporter.cli.given_files import check_given_files
     from exporter.output_targets import check_output_folder
 
     check_output_folder(options["output"], "--output")

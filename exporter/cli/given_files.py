@@ -1,14 +1,21 @@
-"""Files that arguments name, checked before a command imports the libraries that take seconds."""
+"""Files that arguments name, checked before a command imports the libraries that take seconds.
+
+A command imports this module when it runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from exporter.artifacts.files import has_manifest
+from exporter.cli.network_options import take_build_options
 from exporter.cli.paths import EMPTY
 from exporter.errors import (
+    ArtifactError,
     BadInputError,
     C3DExportError,
     CheckpointError,
@@ -16,10 +23,19 @@ from exporter.errors import (
     VideoError,
     join_limited,
 )
-from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from exporter.video.sources import Source
+from exporter.openvino_ir import read_ir
+from exporter.output_targets import check_output_folder
+from exporter.parity.baseline import read_baseline
+from exporter.reports.console import progress_on_terminal
+from exporter.storage import is_url, local_path
+from exporter.video.sources import IMAGE_SUFFIXES, LIST_SUFFIX, Source, expand_sources, iterate_sources
+from models.checkpoints.detection import select_layouts
+from models.checkpoints.sources import is_remote, resolve
+from models.checkpoints.tensorflow_files import find_tf_checkpoint
+from models.class_names import load_class_names
+from models.paths import require_file
+from models.preprocessing.files import find_profile
+from models.progress import no_progress
 
 MAX_NAMED = 3
 """Videos that one message names where none of those given is there."""
@@ -44,7 +60,7 @@ def check_given_files(values: Mapping[str, Any]) -> None:
     """
     for name in ("work_dir", "cache"):
         if folder := values.get(name):
-            _check_output_folder(folder, f"--{name.replace('_', '-')}")
+            check_output_folder(folder, f"--{name.replace('_', '-')}")
     if values.get("model") and values.get("videos"):
         _check_order(str(values["model"]), values["videos"])
     for name, (option, check) in _CHECKS.items():
@@ -79,8 +95,6 @@ def _check_order(model: str, videos: Sequence[str]) -> None:
 
 
 def _is_checkpoint_folder(folder: Path) -> bool:
-    from models.checkpoints.tensorflow_files import find_tf_checkpoint
-
     try:
         return find_tf_checkpoint(folder) is not None
     except (OSError, CheckpointError):  # a folder of TensorFlow's, too; reading it says what is wrong
@@ -88,92 +102,33 @@ def _is_checkpoint_folder(folder: Path) -> bool:
 
 
 def _is_video(path: Path) -> bool:
-    from exporter.video.sources import IMAGE_SUFFIXES, LIST_SUFFIX
-
     return path.suffix.lower() in (VIDEO_SUFFIXES | IMAGE_SUFFIXES | {LIST_SUFFIX})
 
 
-def _check_output_folder(folder: Path, option: str) -> None:
-    from exporter.output_targets import check_output_folder
-
-    check_output_folder(folder, option)
-
-
-def _check_layout(name: str) -> None:
-    from models.checkpoints.detection import select_layouts
-
-    select_layouts(name)
-
-
 def _check_weights(source: str | Path) -> None:
-    from models.checkpoints.sources import is_remote, resolve
-    from models.paths import require_file
-
     if not is_remote(source):
         require_file(resolve(source, no_progress).path, "checkpoint", CheckpointError)
 
 
 def _check_checkpoint(source: str | Path, values: Mapping[str, Any]) -> None:
-    from exporter.cli.network_options import take_build_options
     from models.checkpoints.reading import check_ahead
 
     options = take_build_options(dict(values))
-    with _download_progress(source) as progress:
+    shown = progress_on_terminal() if is_remote(source) else contextlib.nullcontext(no_progress)
+    with shown as progress:
         check_ahead(source, options.layout, options.selection, options.expect_sha256, progress)
-
-
-@contextlib.contextmanager
-def _download_progress(source: str | Path) -> Generator[Progress]:
-    """Yield what shows the progress of a download; a local file has none."""
-    from models.checkpoints.sources import is_remote
-
-    if not is_remote(source):
-        yield no_progress
-        return
-    from exporter.reports.console import progress_on_terminal
-
-    with progress_on_terminal() as progress:
-        yield progress
-
-
-def _check_labels(name_or_file: str) -> None:
-    from models.class_names import load_class_names
-
-    load_class_names(name_or_file)
-
-
-def _check_profile(name_or_file: str) -> None:
-    from models.preprocessing.files import find_profile
-
-    find_profile(name_or_file)
-
-
-def _check_mean(path: Path) -> None:
-    from models.paths import require_file
-
-    require_file(path, "mean file", BadInputError)
-
-
-def _check_baseline(path: Path) -> None:
-    from exporter.parity.baseline import read_baseline
-
-    read_baseline(path)
 
 
 def _check_each(videos: Sequence[str | Path]) -> None:
     """Check that every video of `--clip` or `--calibrate` is there; a `.npz` file is one of clips."""
-    from exporter.video.sources import expand_sources
-
-    for source in expand_sources([name for name in videos if not _is_remote(name)]):
+    for source in expand_sources([name for name in videos if not is_url(name)]):
         _require_video(source)
 
 
 def _check_any(videos: Sequence[str]) -> None:
     """Check that one of the videos of `predict` or `features` is there, of which each fails alone."""
-    if any(map(_is_remote, videos)):
+    if any(map(is_url, videos)):
         return
-    from exporter.video.sources import iterate_sources
-
     errors: list[C3DExportError] = []
     for source in iterate_sources(videos, lambda _, error: errors.append(error)):
         try:
@@ -186,31 +141,49 @@ def _check_any(videos: Sequence[str]) -> None:
     raise errors[0]
 
 
-def _is_remote(name: str | Path) -> bool:
-    from exporter.storage import is_url
-
-    return is_url(name)
-
-
 def _require_video(source: Source) -> None:
-    from exporter.storage import local_path
-    from models.paths import require_file
-
     if source.kind == "file" and (path := local_path(source.url)) is not None:
         with source.located():
             require_file(path, "file of clips" if path.suffix == ".npz" else "video", VideoError)
 
 
-_CHECKS: dict[str, tuple[str, Callable[[Any], None]]] = {
-    "layout": ("--layout", _check_layout),
+_CHECKS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "layout": ("--layout", select_layouts),
     "weights": ("--weights", _check_weights),
     "checkpoint": ("", _check_weights),
-    "labels": ("--labels", _check_labels),
-    "preprocess": ("--preprocess", _check_profile),
-    "mean": ("--mean", _check_mean),
-    "baseline": ("--baseline", _check_baseline),
+    "labels": ("--labels", load_class_names),
+    "preprocess": ("--preprocess", find_profile),
+    "mean": ("--mean", partial(require_file, what="mean file", error=BadInputError)),
+    "baseline": ("--baseline", read_baseline),
     "videos": ("", _check_any),
     "clips": ("--clip", _check_each),
     "calibration_clips": ("--calibrate", _check_each),
 }
 """{parameter of a command: (its option, what checks its value)}; an argument has no option."""
+
+
+def refuse_unreadable(*models: object) -> None:
+    """Refuse a file that is not there, and an ONNX or OpenVINO file without a manifest beside it that is not whole.
+
+    A file with a manifest is left to the comparison of its hash, whose message says more; other formats to the engine
+    that loads them.
+
+    Args:
+        models: paths; what is no path, or a folder, is left to the command.
+
+    Raises:
+        ArtifactError: no such file; and see `load_without_weights` and `read_ir`.
+    """
+    for path in models:
+        if not isinstance(path, Path) or has_manifest(path):
+            continue
+        if not path.exists():
+            raise ArtifactError(f"no such file: {path}")
+        if not path.is_file():
+            continue
+        if path.suffix == ".onnx":
+            from exporter.onnx_io.load import load_without_weights
+
+            load_without_weights(path)
+        elif path.suffix == ".xml":
+            read_ir(path)

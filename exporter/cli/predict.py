@@ -10,7 +10,6 @@ import click
 
 from exporter.cli.choices import Choice
 from exporter.cli.error_handling import write_last
-from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import check_output_files, json_options, limit_options
 from exporter.cli.paths import parse_source
@@ -89,6 +88,8 @@ def predict_command(
       c3d-export predict other.onnx video.mp4 --preprocess mmaction2 \\
           --labels kinetics.txt --json
     """
+    from exporter.cli.given_files import check_given_files
+
     check_output_files({"--csv": csv, "--html": html}, (model, *videos))
     check_given_files(context.params)
 

@@ -10,7 +10,6 @@ import click
 
 from exporter import __version__
 from exporter.cli.error_handling import print_line, report_refused, write_last
-from exporter.cli.given_files import check_given_files
 from exporter.cli.network_options import network_options, preprocess_options, take_build_options
 from exporter.cli.options import (
     check_output_files,
@@ -25,7 +24,6 @@ from exporter.cli.parity_options import input_options, report_options, tolerance
 from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand, SectionedGroup
-from exporter.cli.unreadable import refuse_unreadable
 from exporter.cli.video_options import runner_options, take_ray_options
 from exporter.errors import C3DExportError
 from exporter.fault_injection.results import SelfTestOptions
@@ -66,6 +64,8 @@ def self_test_command(context: click.Context, /, artifact: Path, as_json: bool, 
       verify self-test artifacts/c3d.onnx --localize --clean-runs 100
       verify self-test artifacts/c3d.onnx --only relu
     """
+    from exporter.cli.given_files import check_given_files, refuse_unreadable
+
     check_given_files(context.params)
     refuse_unreadable(artifact)
 
@@ -178,6 +178,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
       verify parity artifacts/c3d.onnx --clip videos/ --runner ray
     """
     from exporter.artifacts.files import manifest_path
+    from exporter.cli.given_files import check_given_files, refuse_unreadable
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
     from exporter.workflows.targets import find_artifacts, find_targets
 
