@@ -9,7 +9,7 @@ JSON. Sources: `torch/csrc/jit/serialization/pickler.cpp`, `torch/_export/serde/
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,60 +18,27 @@ import msgspec
 from exporter.engines.torch_members import open_archive
 from exporter.errors import ArtifactError
 from exporter.stored_tensors import StoredModel, StoredTensor
-from models.checkpoints.dtypes import DTYPES, DType
+from models.checkpoints.dtypes import DType
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
 from models.checkpoints.pickles.machine import Machine
 from models.checkpoints.pickles.opcodes import run
 from models.checkpoints.pickles.storages import STORAGES
 from models.checkpoints.pickles.values import Global, UnbuiltObject
+from models.checkpoints.pt2_schema import SCALAR_TYPES, WEIGHTS_CONFIG, WeightsConfig
 from models.config import MANIFEST_KEY
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_DESCRIPTION_BYTES = 1 << 26
 PICKLES = {"constants.pkl": ("constants", "CONSTANTS.c"), "data.pkl": ("data", "data.")}
 """{pickle: (folder of its storages, what its tensors are called here, with their number)}."""
-CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
-SCALAR_TYPES: Mapping[int, DType] = {
-    1: DTYPES["uint8"],
-    2: DTYPES["int8"],
-    3: DTYPES["int16"],
-    4: DTYPES["int32"],
-    5: DTYPES["int64"],
-    6: DTYPES["float16"],
-    7: DTYPES["float32"],
-    8: DTYPES["float64"],
-    12: DTYPES["bool"],
-    13: DTYPES["bfloat16"],
-}
-"""{`torch._export.serde.schema.ScalarType`: dtype}."""
+CONFIGS = (WEIGHTS_CONFIG, "data/constants/model_constants_config.json")
 _REBUILD = Global("torch._utils", "_rebuild_tensor_v2")
 _LOCAL_HEADER, _NAME_LENGTH, _EXTRA_LENGTH = 30, slice(26, 28), slice(28, 30)
 
 
 WeightsForm = Literal["script", "program", "hidden"]
 """How an archive describes its weights: as a TorchScript archive, as a `.pt2` file, or not at all."""
-
-
-class _Int(msgspec.Struct):
-    as_int: int
-
-
-class _Meta(msgspec.Struct):
-    dtype: int
-    sizes: list[_Int]
-    strides: list[_Int]
-    storage_offset: _Int
-
-
-class _Weight(msgspec.Struct):
-    path_name: str
-    use_pickle: bool
-    tensor_meta: _Meta
-
-
-class _Config(msgspec.Struct):
-    config: dict[str, _Weight]
 
 
 class _Archive:
@@ -148,14 +115,19 @@ def _script_tensors(archive: _Archive) -> Iterator[StoredTensor]:
 def _program_tensors(archive: _Archive) -> Iterator[StoredTensor]:
     for config in CONFIGS:
         text = archive.read(config)
-        stated = {} if text is None else msgspec.json.decode(text, type=_Config).config
+        stated = {} if text is None else msgspec.json.decode(text, type=WeightsConfig).config
         for name, weight in stated.items():
             meta = weight.tensor_meta
-            if weight.use_pickle or meta.dtype not in SCALAR_TYPES:
+            sizes, strides = ([size for size in sizes if size is not None] for sizes in (meta.shape, meta.stride))
+            if (
+                weight.use_pickle
+                or meta.dtype not in SCALAR_TYPES
+                or meta.offset is None
+                or len(sizes) < len(meta.sizes)
+            ):
                 raise ArtifactError(f"{archive.path}: its weight {name} is stored in a form that is not read here")
-            sizes, strides = ([number.as_int for number in numbers] for numbers in (meta.sizes, meta.strides))
             member = f"{config.rpartition('/')[0]}/{weight.path_name}"
-            yield archive.tensor(name, member, SCALAR_TYPES[meta.dtype], meta.storage_offset.as_int, sizes, strides)
+            yield archive.tensor(name, member, SCALAR_TYPES[meta.dtype], meta.offset, sizes, strides)
 
 
 class _TensorCalls:

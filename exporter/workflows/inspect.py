@@ -47,7 +47,7 @@ DEFAULT_OPTIONS = BuildOptions()
 NO_CHECKS = LoadChecks()
 
 KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
-    "pt2": ("torch.export program", program_facts),
+    "pt2": ("torch.export program", lambda path: program_facts(path) | _as_weights(path)),
     "tensorrt": ("TensorRT engine", None),
     "pt2-aoti": ("AOTInductor package", package_facts),
 }
@@ -238,7 +238,7 @@ def _torchscript(path: Path) -> Inspection:
     }
     if embedded:
         facts["signature"] = str(embedded.signature)
-    return _artifact(path, "TorchScript archive", facts, (), embedded)
+    return _artifact(path, "TorchScript archive", facts | _as_weights(path), (), embedded)
 
 
 def _artifact(

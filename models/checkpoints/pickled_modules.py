@@ -26,15 +26,27 @@ def find_pool5(content: object, prefix: str) -> Pool5 | None:
     if not isinstance(node, NotBuilt) or node.name != MAX_POOL:
         return None
     kernel, stride, padding, ceil = (_member(node, name) for name in ("kernel_size", "stride", "padding", "ceil_mode"))
-    if _triple(kernel) != (2, 2, 2) or _triple(stride) != (2, 2, 2):
+    return pool5_convention(as_triple(kernel), as_triple(stride), as_triple(padding), ceil)
+
+
+def pool5_convention(kernel: object, stride: object, padding: object, ceil: object) -> Pool5 | None:
+    """Return the convention of a max pool over (time, height, width); None where it is neither of the two.
+
+    Args:
+        kernel: sizes of its windows, a tuple of three, as the next two.
+        stride: their steps.
+        padding: added to both sides of each axis.
+        ceil: whether windows that reach over the end count.
+    """
+    if kernel != (2, 2, 2) or stride != (2, 2, 2):
         return None
-    padded = _triple(padding)
-    if padded == (0, 1, 1) and ceil is False:
+    if padding == (0, 1, 1) and ceil is False:
         return "symmetric"
-    return "right" if padded == (0, 0, 0) and ceil is True else None
+    return "right" if padding == (0, 0, 0) and ceil is True else None
 
 
-def _triple(size: object) -> object:
+def as_triple(size: object) -> object:
+    """Return sizes of three axes as a tuple, whether they are one number or a list; None for something else."""
     if isinstance(size, int):
         return (size,) * 3
     return tuple(cast("list[object]", size)) if isinstance(size, (list, tuple)) else None

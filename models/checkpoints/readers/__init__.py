@@ -17,9 +17,11 @@ from models.checkpoints.readers.mxnet import is_mxnet, read_mxnet
 from models.checkpoints.readers.npy import is_npy, read_npy
 from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
+from models.checkpoints.readers.pt2 import is_pt2, read_pt2
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
 from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
 from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, is_torch, read_torch
+from models.checkpoints.readers.torchscript import is_torchscript, read_torchscript
 from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
 from models.garbage_collection import garbage_collection_paused
@@ -33,7 +35,7 @@ class FileFormat:
 
     Attributes:
         name: for display.
-        suffixes: usual suffixes of such files.
+        suffixes: usual suffixes of such files; none where another format has them.
         read: its reader.
         detect: detects it from the content; None if only the suffix can identify it.
     """
@@ -52,6 +54,8 @@ READERS: tuple[FileFormat, ...] = (
     FileFormat("HDF5 (Keras)", (".h5", ".hdf5"), read_keras, is_hdf5),
     FileFormat("npz (numpy, chainer)", (".npz",), read_npz, _is_npz),
     FileFormat("npy (numpy.save of a dict)", (".npy",), read_npy, is_npy),
+    FileFormat("TorchScript", (), read_torchscript, is_torchscript),
+    FileFormat("torch.export", (".pt2",), read_pt2, is_pt2),
     FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_torch),
     FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),

@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from models.checkpoints.pickles.torch_tar import MEMBERS as TORCH_TAR
+from models.checkpoints.pt2_schema import WEIGHTS_CONFIG
 from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.compressions import CHUNK, PROBED_BYTES, STARTS, Chunks, find_compression, unpack
 from models.checkpoints.readers.zip_archive import is_zip, member_names
@@ -40,8 +41,10 @@ COMPRESSION_SUFFIXES = {
 }
 """{suffix of a compressed file: the suffix of what is in it}."""
 
-TORCH_ZIP = {"data.pkl", "constants.pkl"}
+TORCH_ZIP = {"data.pkl", "constants.pkl", PurePosixPath(WEIGHTS_CONFIG).name}
 """Members of the zip archives that torch writes."""
+PROGRAM_STATE = re.compile(r"(^|/)(serialized_state_dict\.(pt|json)|data/weights/[^/]+\.pt)$")
+"""The member of a `.pt2` file with the state_dict, as `torch.export.save` wrote it in torch 2.1 to 2.8."""
 _BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 
 
@@ -192,7 +195,8 @@ def _tar_members(file: MappedFile) -> tuple[Member, ...]:
 def _only_checkpoint(file: MappedFile, members: tuple[Member, ...], suffixes: Collection[str]) -> Generator[MappedFile]:
     """Yield the one member that is a checkpoint."""
     kind = "zip" if is_zip(file) else "tar"
-    found = [member for member in members if _is_checkpoint(member, suffixes)]
+    found = [member for member in members if PROGRAM_STATE.search(member.name)]
+    found = found or [member for member in members if _is_checkpoint(member, suffixes)]
     if not found:
         names = join_limited(member.name for member in members)
         raise CheckpointError(f"{file.path}: a {kind} archive without a checkpoint; it holds {names}")

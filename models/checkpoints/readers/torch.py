@@ -5,30 +5,23 @@ become views of the mapped file where their values are aligned, which they are i
 """
 
 import tarfile
-from collections.abc import Mapping
-from typing import cast
 
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.legacy import MAGIC_TEXT
-from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar, read_torch_zip
+from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar
 from models.checkpoints.pickles.torch_tar import MEMBERS
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.object_arrays import number_arrays
-from models.checkpoints.readers.zip_archive import Member, is_zip, verified_members
+from models.checkpoints.readers.torch_archive import PICKLE, TorchArchive
+from models.checkpoints.readers.zip_archive import is_zip
 from models.checkpoints.unbuilt import require_tensors
 from models.errors import CheckpointError
 
-PICKLE = "data.pkl"
-"""The member of torch's zip archive that is the pickle."""
-SCRIPT = "constants.pkl"
-"""A member that TorchScript archives have and others do not."""
 TEXT_FILE = "not a checkpoint but a text file"
 _HEAD = 512
 """First bytes of a file that decide whether it is text."""
 _TAR_MAGIC = slice(257, 262)
 """Where `ustar` stands in a tar header (POSIX.1-1988)."""
-_BYTE_ORDERS = {b"little": False, b"big": True}
-"""{content of the member `byteorder`: whether numbers are big-endian}."""
 
 
 def is_torch(file: MappedFile) -> bool:
@@ -58,11 +51,11 @@ def read_torch(file: MappedFile) -> ReadResult:
     """Read a checkpoint saved by `torch.save`, or another pickle, whatever it nests.
 
     Raises:
-        CheckpointError: damaged, truncated, a TorchScript archive, beyond a limit, or without tensors.
+        CheckpointError: damaged, truncated, beyond a limit, or without tensors.
     """
     try:
         if is_zip(file):
-            read = _read_zip(file)
+            read = TorchArchive(file, PICKLE).read_pickle()
         else:
             read = _read_tar(file) if _is_tar(file) else read_pickle(memoryview(file.data))
     except PickleError as error:
@@ -72,29 +65,6 @@ def read_torch(file: MappedFile) -> ReadResult:
     content = number_arrays(read.content) if read.container == "pickle" else read.content
     result = ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)
     return require_tensors(file.path, result)
-
-
-def _read_zip(file: MappedFile) -> PickleContent:
-    """Read the pickle of a zip archive and the storages that it refers to."""
-    members = {member.info.filename: member for member in verified_members(file)}
-    _check_members(file, members)
-    (pickle,) = (name for name in members if name.rpartition("/")[2] == PICKLE)
-    folder = pickle.removesuffix(PICKLE)
-    data = memoryview(file.data)
-
-    def find(name: str) -> memoryview | None:
-        member = members.get(folder + name)
-        return None if member is None else data[member.offset : member.offset + member.info.file_size]
-
-    byte_order = bytes(find("byteorder") or b"little")
-    if byte_order not in _BYTE_ORDERS:
-        raise PickleError("its byte order is neither little nor big")
-    return read_torch_zip(
-        cast("memoryview", find(PICKLE)),
-        lambda key: find(f"data/{key}"),
-        file.size,
-        big_endian=_BYTE_ORDERS[byte_order],
-    )
 
 
 def _read_tar(file: MappedFile) -> PickleContent:
@@ -113,20 +83,3 @@ def _read_tar(file: MappedFile) -> PickleContent:
     if not members.keys() >= set(MEMBERS):
         raise PickleError(f"a tar archive without the members {', '.join(MEMBERS)}")
     return read_torch_tar(members, file.size)
-
-
-def _check_members(file: MappedFile, members: Mapping[str, Member]) -> None:
-    """Refuse an archive that is code rather than weights, compressed, or not one of torch's."""
-    names = [name.rpartition("/")[2] for name in members]
-    if SCRIPT in names:
-        raise CheckpointError(
-            f"{file.path}: a TorchScript archive holds code, not only weights, and is never run to read them; "
-            "save its state_dict with torch.save in the process that trusts it"
-        )
-    if names.count(PICKLE) != 1:
-        raise CheckpointError(f"{file.path}: a zip archive with {names.count(PICKLE)} members {PICKLE}, not with one")
-    for member in members.values():
-        if not member.stored:
-            raise CheckpointError(
-                f"{file.path}: member {member.info.filename} is compressed; torch.save stores its members plainly"
-            )

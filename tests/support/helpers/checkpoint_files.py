@@ -10,10 +10,12 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
+from torch import nn
 
 from helpers.mxnet_params import write_params
 from helpers.origins import write_caffe
 from helpers.tf_checkpoint import write_v1, write_v2
+from helpers.torch_programs import save_program, save_script
 
 ARRAYS: "dict[str, np.ndarray[Any, Any]]" = {
     "conv1.weight": np.arange(2 * 3 * 27, dtype=np.float32).reshape(2, 3, 3, 3, 3),
@@ -46,6 +48,18 @@ def write_small_caffe(path: Path) -> None:
     write_caffe(path, state, "C3D-v1.0")
 
 
+class Small(nn.Module):
+    """A network that has the arrays as parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.fc6 = nn.Conv3d(3, 2, 3), nn.Linear(8, 5, bias=False)
+        self.load_state_dict(TENSORS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc6(self.conv1(x)[0, 0, 0, 0])
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "c3d.pth": lambda path: torch.save(TENSORS, path),
     "old.pth": lambda path: torch.save(TENSORS, path, _use_new_zipfile_serialization=False),
@@ -58,6 +72,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "c3d.model": lambda path: write_v1(path, ARRAYS),
     "ckpt.index": lambda path: write_v2(path.with_suffix(""), ARRAYS),
     "c3d.onnx": write_onnx,
+    "c3d.pt": lambda path: save_script(Small(), path),
+    "c3d.pt2": lambda path: save_program(Small(), path, torch.zeros(1, 3, 3, 3, 10)),
     "c3d.params": lambda path: write_params(path, ARRAYS),
 }
 """{file name: writes it}; what `ckpt.index` refers to is `ckpt.data-00000-of-00001` beside it."""

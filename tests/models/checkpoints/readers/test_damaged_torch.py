@@ -82,17 +82,6 @@ def test_a_weight_that_a_foreign_call_would_make(zipped: bool, tmp_path: Path) -
     assert not (tmp_path / "ran").exists()
 
 
-def test_torchscript_is_never_loaded_as_a_checkpoint(tmp_path: Path) -> None:
-    @torch.no_grad()
-    def save() -> None:
-        module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))  # pyright: ignore
-        torch.jit.save(module, str(tmp_path / "script.pt"))  # pyright: ignore
-
-    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
-        save()
-    refuse(tmp_path / "script.pt", "TorchScript archive holds code")
-
-
 def test_two_members_of_one_name(small: Path) -> None:
     with zipfile.ZipFile(small, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("small/data/0", b"x")

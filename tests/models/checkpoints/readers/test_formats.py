@@ -36,7 +36,7 @@ def test_empty(tmp_path: Path) -> None:
 
 def test_unknown_suffix(tmp_path: Path) -> None:
     (tmp_path / "weights.xyz").write_bytes(b"x")
-    refuse(tmp_path / "weights.xyz", "unknown checkpoint format '.xyz'; known are .h5, .hdf5, .npz, .npy, .pth")
+    refuse(tmp_path / "weights.xyz", "unknown checkpoint format '.xyz'; known are .h5, .hdf5, .npz, .npy, .pt2, .pth")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "h5", "npz", "onnx", "caffemodel", "model", "xyz"])
