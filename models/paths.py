@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shlex
 import stat
 import warnings
 from collections.abc import Generator
@@ -17,6 +18,8 @@ DESCRIPTORS = Path("/proc/self/fd")
 """Linux's folder of this process's open files."""
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """Of `linux/fcntl.h` and `linux/fs.h`."""
+DISTRIBUTED_INDEX = ".metadata"
+"""The file that every folder of torch.distributed.checkpoint has."""
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """Flags: a pipe that takes a file's place is not waited for, and Windows does not translate line ends."""
 
@@ -37,10 +40,20 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
             raise error(f"no such {what}: {path}")
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) or (not about.st_size and _is_generated(path)):
-            raise error(f"not a file: {path}; give the {what} itself")
+            inside = describe_folder(path) if stat.S_ISDIR(about.st_mode) else ""
+            raise error(f"not a file: {path}; give the {what} itself{inside}")
         return about.st_size
     except OSError as refusal:
         raise error(f"cannot access {path}: {refusal.strerror or refusal}") from refusal
+
+
+def describe_folder(path: Path) -> str:
+    """Return what to give in place of a folder, for an error: its largest file, or how to make a file of it."""
+    if (path / DISTRIBUTED_INDEX).is_file():
+        command = shlex.join(["python", "-m", "torch.distributed.checkpoint.format_utils", "dcp_to_torch", str(path)])
+        return f"; the folder is a checkpoint of torch.distributed.checkpoint: `{command} c3d.pth` makes a file of it"
+    files = [(entry.stat().st_size, entry.name) for entry in os.scandir(path) if entry.is_file()]
+    return f", such as {path / max(files)[1]}" if files else ""
 
 
 def _is_generated(path: Path) -> bool:

@@ -26,7 +26,7 @@ from models.checkpoints.readers.zip_archive import is_zip, member_names
 from models.errors import CheckpointError
 from models.garbage_collection import garbage_collection_paused
 from models.native import native_call
-from models.paths import require_file
+from models.paths import DISTRIBUTED_INDEX, describe_folder, require_file
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ NOT_WEIGHTS = {
 """{first bytes: what such a file is, with {} for its path}."""
 
 
+DISTRIBUTED_SUFFIX = ".distcp"
+"""Of the files with numbers that torch.distributed.checkpoint writes; `.metadata` beside them says what they are."""
+
 _State = tuple[int, int, int, int]
 
 _read_ahead: dict[Path, tuple[_State, ReadResult]] = {}
@@ -127,6 +130,8 @@ def _state(path: Path) -> _State:
 
 def _read(path: Path) -> ReadResult:
     require_file(path, "checkpoint", CheckpointError)
+    if path.suffix == DISTRIBUTED_SUFFIX or path.name == DISTRIBUTED_INDEX:
+        raise CheckpointError(f"{path}: a part of a checkpoint{describe_folder(path.parent)}")
     try:
         with native_call("the reader of checkpoints", path), open_mapped(path) as file:
             hashing = Hashing(file)

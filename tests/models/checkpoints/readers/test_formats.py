@@ -1,11 +1,13 @@
 """Files are read by their content: what is no checkpoint is named for what it is."""
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from helpers.openvino_files import MODEL, save
 
 from models import build
@@ -27,6 +29,20 @@ def test_missing(tmp_path: Path) -> None:
 def test_directory(tmp_path: Path) -> None:
     (tmp_path / "folder.pth").mkdir()
     refuse(tmp_path / "folder.pth", "not a file: .*give the checkpoint itself")
+
+
+def test_a_folder_with_a_checkpoint_names_it(tmp_path: Path) -> None:
+    for name, size in {"config.json": 20, "model.safetensors": 900, "optimizer.pt": 5}.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    refuse(tmp_path, "give the checkpoint itself, such as .*/model.safetensors$")
+
+
+@pytest.mark.parametrize("given", ["", ".metadata", "__0_0.distcp"])
+def test_a_distributed_checkpoint_is_named_with_the_command_that_joins_it(given: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is one process
+        dcp.save({"model": {"conv1.weight": torch.ones(2)}}, checkpoint_id=tmp_path / "dcp")
+    refuse(tmp_path / "dcp" / given, "format_utils dcp_to_torch .*/dcp c3d.pth` makes a file of it")
 
 
 def test_empty(tmp_path: Path) -> None:
