@@ -41,7 +41,7 @@ def test_a_folder_with_a_checkpoint_names_it(tmp_path: Path) -> None:
 def test_a_distributed_checkpoint_is_named_with_the_command_that_joins_it(given: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there is one process
-        dcp.save({"model": {"conv1.weight": torch.ones(2)}}, checkpoint_id=tmp_path / "dcp")
+        dcp.save({"model": {"conv1.weight": torch.ones(2)}}, checkpoint_id=tmp_path / "dcp")  # pyright: ignore
     refuse(tmp_path / "dcp" / given, "format_utils dcp_to_torch .*/dcp c3d.pth` makes a file of it")
 
 
