@@ -8,7 +8,6 @@ from rich.console import Console
 from exporter.bench.statistics import CONFIDENCE
 from exporter.bench.types import BenchReport, Measurement, Ratio, Roofline
 from exporter.reports.console import print_field, print_notes, print_rows, print_text
-from exporter.reports.formatting import escape
 
 GIGA, MEGA = 1e9, 1e6
 
@@ -16,9 +15,9 @@ GIGA, MEGA = 1e9, 1e6
 def print_bench(report: BenchReport, console: Console) -> None:
     """Print the report."""
     for target in report.targets:
-        print_field("target", f"{escape(target.name)}: {escape(target.file)} in {escape(target.engine)}", console)
-    print_field("inputs", escape(report.inputs), console)
-    print_field("machine", escape(report.environment.get("processor", "unknown")), console)
+        print_field("target", f"{target.name}: {target.file} in {target.engine}", console)
+    print_field("inputs", report.inputs, console)
+    print_field("machine", report.environment.get("processor", "unknown"), console)
     for threads, batch in dict.fromkeys((row.threads, row.batch) for row in report.measurements):
         rows = report.of(threads, batch)
         rounds = sorted({row.rounds for row in rows})
@@ -35,12 +34,12 @@ def print_bench(report: BenchReport, console: Console) -> None:
     console.print()
     for roofline in report.rooflines:
         for line in describe_roofline(roofline):
-            print_field("roofline", escape(line), console)
+            print_field("roofline", line, console)
     for skipped in report.missing:
         word = "skipped" if skipped.added else "FAILED"
-        print_field(word, f"{escape(skipped.target)}: {escape(skipped.reason)}", console)
+        print_field(word, f"{skipped.target}: {skipped.reason}", console)
     print_notes(report.notes, console)
-    ratio = f"time relative to {escape(report.first)}: the median over rounds, with its sign-test interval"
+    ratio = f"time relative to {report.first}: the median over rounds, with its sign-test interval"
     print_field("ratio", ratio, console)
     print_field("took", f"{report.seconds:.0f} s; docs/explanation/bench.md explains the columns", console)
 

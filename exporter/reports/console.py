@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -14,9 +14,8 @@ from rich.text import Text
 
 from exporter.isolation.streams import user_stderr, user_stdout
 from exporter.memory_errors import translate_memory_errors
-from exporter.reports.formatting import escape, escape_name
 from exporter.reports.json_report import dump
-from models.text import visible
+from models.text import shorten, visible
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PIPE_WIDTH = 120
+MAX_LINE = 1000
+"""Characters of a text from a file or a user that a line of a report shows."""
+MAX_NAME = 120
+"""Characters of a name that a cell of a table shows."""
 FIELD_WIDTH = 9
 """Of a field's name, with the space after it."""
 MIN_NAME_WIDTH = 10
@@ -103,7 +106,7 @@ class TerminalProgress:
         """Show a step."""
         self.step = step
         if self._status is not None:
-            self._status.update(escape_name(step))
+            self._status.update(plain(step, MAX_NAME))
 
     def print_finished(self, line: str) -> None:
         """Print on stderr, terminal or not, that a part of a long command is finished."""
@@ -134,27 +137,53 @@ def progress_on_terminal() -> Generator[TerminalProgress]:
             yield progress
 
 
-def make_table(headings: Sequence[str], widths: Sequence[int] = ()) -> Table:
-    """Return a table without lines: text columns of at most the given widths first, then columns of numbers."""
+def plain(text: str, most: int = MAX_LINE) -> Text:
+    """Return any text for a console: visible, on one line, and not taken for markup.
+
+    Args:
+        text: any text.
+        most: the characters that it may have; of a longer one the beginning, the length and the end are shown.
+    """
+    return Text(shorten(text, most))
+
+
+def print_rows(
+    headings: Sequence[str],
+    widths: Sequence[int],
+    rows: Iterable[Sequence[str | Text]],
+    console: Console,
+    *,
+    after: Sequence[str] = (),
+    bad: Container[int] = (),
+) -> None:
+    """Print a table without lines, and without spaces at the ends of lines.
+
+    A terminal that is too narrow makes the first columns narrower, down to `MIN_NAME_WIDTH`, and then breaks the lines:
+    rich would cut the numbers and leave out the texts.
+
+    Args:
+        headings: of the columns of texts, then of numbers.
+        widths: of the columns of texts, at most.
+        rows: their cells, as `plain` makes them: of names, at most `MAX_NAME` characters.
+        console: where to.
+        after: headings of columns of short words after the numbers.
+        bad: the positions of rows in red.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column, heading in enumerate(headings):
         if column < len(widths):
-            table.add_column(heading, max_width=widths[column], overflow="fold")
+            table.add_column(Text(heading), max_width=widths[column], overflow="fold")
         else:
-            table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def print_table(table: Table, console: Console) -> None:
-    """Print a table of `make_table`, without spaces at the ends of lines.
-
-    A terminal that is too narrow makes text columns narrower, down to `MIN_NAME_WIDTH`, and then breaks the lines:
-    rich would cut the numbers and leave out the texts.
-    """
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+    for heading in after:
+        table.add_column(Text(heading), no_wrap=True)
+    for number, row in enumerate(rows):
+        cells = (plain(cell, MAX_NAME) if isinstance(cell, str) else cell for cell in row)
+        table.add_row(*cells, style="red" if number in bad else "")
     width = -1  # the last column has no space after it
     for column in table.columns:
-        texts = [str(text) for text in (column.header, *column.cells)]
-        longest = max(line.cell_len for text in texts for line in console.render_str(text).split(allow_blank=True))
+        texts = (text for text in (column.header, *column.cells) if isinstance(text, Text))
+        longest = max(line.cell_len for text in texts for line in text.split(allow_blank=True))
         column.min_width = longest if column.no_wrap else min(longest, MIN_NAME_WIDTH)
         width += column.min_width + 1
     if width > console.width:
@@ -165,46 +194,73 @@ def print_table(table: Table, console: Console) -> None:
         console.print(line)
 
 
-def print_rows(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]], console: Console) -> None:
-    """Print a table of names and numbers; see `make_table`."""
-    table = make_table(headings, widths)
-    for row in rows:
-        table.add_row(*map(escape_name, row))
-    print_table(table, console)
-
-
-def print_field(name: str, text: str, console: Console, *, width: int = FIELD_WIDTH) -> None:
-    """Print a name and a text, both in rich's markup, the text `width` characters from the left.
+def print_field(
+    name: str, text: str | Text, console: Console, *, width: int = FIELD_WIDTH, style: str = "", whole: bool = False
+) -> None:
+    """Print a name and a text, the text `width` characters from the left.
 
     On a terminal, lines are broken between words and aligned with the first. In a pipe a field is one line, which a
     program can find.
+
+    Args:
+        name: the name.
+        text: the text, or what `plain` and rich made of one.
+        console: where to.
+        width: of the name, with the spaces after it.
+        style: of the name.
+        whole: it is what people copy: one line on a terminal too, so that this gives it back as it is.
     """
-    label = Text.from_markup(name, emoji=False)
+    label = plain(name)
+    label.stylize(style)
     label.pad_right(width - len(label))
-    if not console.is_terminal:
-        console.print(label.append_text(Text.from_markup(text, emoji=False)))
+    shown = plain(text) if isinstance(text, str) else text
+    if whole or not console.is_terminal:
+        console.print(label.append_text(shown))
         return
-    lines = Text.from_markup(text, emoji=False).wrap(console, max(MIN_TEXT_WIDTH, console.width - width))
+    lines = shown.wrap(console, max(MIN_TEXT_WIDTH, console.width - width))
     for number, line in enumerate(lines):
         line.rstrip()
         console.print((Text(" " * width) if number else label).append_text(line))
 
 
-def print_text(text: str, console: Console) -> None:
-    """Print a text in rich's markup: a field without a name."""
+def print_text(text: str | Text, console: Console) -> None:
+    """Print a text: a field without a name."""
     print_field("", text, console, width=0)
+
+
+def print_title(title: str, more: str, console: Console) -> None:
+    """Print a title in bold, and more about it."""
+    line = plain(title)
+    line.stylize("bold")
+    print_text(line.append_text(plain(more)), console)
+
+
+def print_wrote(path: object, more: str, console: Console) -> None:
+    """Print a file that was written, and more about it."""
+    print_field("wrote", f"{path}{more}", console, whole=True)
+
+
+def print_result(*, passed: bool, text: str, console: Console) -> None:
+    """Print whether a check has passed, and more about it."""
+    word = ("passed", "bold green") if passed else ("FAILED", "bold red")
+    print_field("result", Text.assemble(word, plain(text)), console)
+
+
+def print_failed(text: str, console: Console) -> None:
+    """Print why a video has no result."""
+    print_field("FAILED", text, console, style="bold red")
 
 
 def print_notes(notes: Sequence[str], console: Console) -> None:
     """Print a field for each note."""
     for note in notes:
-        print_field("note", escape(note), console)
+        print_field("note", note, console)
 
 
 def print_raised(layers: Mapping[str, tuple[str, float]], console: Console) -> None:
     """Print a line for each layer that computes in a higher precision than the others."""
     for layer, (precision, gain) in layers.items():
-        print_field("raised", f"{escape_name(layer)} computes in {escape_name(precision)}: {gain:+.1f} dB", console)
+        print_field("raised", f"{layer} computes in {precision}: {gain:+.1f} dB", console)
 
 
 def print_duration(seconds: dict[str, float], console: Console) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from exporter.bench.deployment.types import DeploymentRow, DeploymentTable
 from exporter.reports.bench import MEGA, format_threads, milliseconds
 from exporter.reports.console import describe_phases, print_field, print_notes, print_rows, print_text
-from exporter.reports.formatting import escape, format_column
+from exporter.reports.formatting import format_column
 from models.errors import count
 
 NAME_WIDTH = 30
@@ -21,23 +21,23 @@ PARETO, RECOMMENDED = "*", ">"
 
 def print_deployment(table: DeploymentTable, console: Console) -> None:
     """Print the table; the last line is the command that exports the recommended row."""
-    print_field("network", escape(table.network), console)
-    print_field("clips", escape(table.clips), console)
+    print_field("network", table.network, console)
+    print_field("clips", table.clips, console)
     machine = table.environment.get("processor", "unknown")
     device = "" if table.device == "cpu" else f", device {table.device}"
-    print_field("machine", f"{escape(machine)}; {format_threads(table.threads)}{device}", console)
+    print_field("machine", f"{machine}; {format_threads(table.threads)}{device}", console)
     console.print()
     rows = zip(table.rows, make_cells(table.rows), strict=True)
     marked = ((marks(table, row), *cells) for row, cells in rows)
     print_rows(("", *headings(table)), (2, NAME_WIDTH), marked, console)
     console.print()
-    print_field(RECOMMENDED, f"recommended: {escape(table.rule)}", console)
+    print_field(RECOMMENDED, f"recommended: {table.rule}", console)
     print_field(
         PARETO, "on the Pareto front: no other row is as accurate and faster, or as fast and more accurate", console
     )
     for missing in table.missing:
         word = "FAILED" if missing.kind == "failed" else "missing"
-        print_field(word, f"{escape(missing.name)}: {escape(missing.reason)}", console)
+        print_field(word, f"{missing.name}: {missing.reason}", console)
     for row in table.rows:
         if row.name in (table.recommended, table.exact):
             print_notes([f"{row.name}: {note}" for note in row.notes], console)
@@ -45,13 +45,13 @@ def print_deployment(table: DeploymentTable, console: Console) -> None:
     more = (f"--html and --json also have the notes of the {len(others)} other exports",) if others else ()
     print_notes((*table.notes, *more), console)
     if table.folder is not None:
-        print_field("kept", escape(str(table.folder)), console)
+        print_field("kept", str(table.folder), console)
     print_field("took", f"{describe_phases(table.seconds)}; docs/how-to/choose.md explains the columns", console)
     console.print()
     for what, command in conclusions(table):
-        print_text(escape(what), console)
+        print_text(what, console)
         if command:
-            console.print(escape(command))
+            print_field("", command, console, width=0, whole=True)
 
 
 def conclusions(table: DeploymentTable) -> tuple[tuple[str, str], ...]:

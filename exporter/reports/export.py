@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.artifacts.files import manifest_path
-from exporter.reports.console import print_duration, print_field, print_notes, print_raised
-from exporter.reports.formatting import escape
+from exporter.reports.console import print_duration, print_field, print_notes, print_raised, print_wrote
 from exporter.reports.json_report import parity_to_dict
 from exporter.reports.parity import print_reports
 from exporter.signing import describe_signature
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def print_export(result: ExportResult, console: Console) -> None:
     """Print what was built, the parity reports, and where the files are."""
-    print_field("network", escape(result.network), console)
+    print_field("network", result.network, console)
     print_notes(result.notes, console)
     console.print()
     if result.reports:
@@ -30,10 +29,10 @@ def print_export(result: ExportResult, console: Console) -> None:
     for artifact in result.artifacts:
         for entry in artifact.manifest.files:
             path = artifact.path.with_name(entry.path)
-            console.print(f"wrote    {escape(str(path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+            print_wrote(path, f"  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…", console)
         signed = artifact.manifest.signed
         by = "" if signed is None else f", {describe_signature(signed, checked=True)}"
-        console.print(f"wrote    {escape(str(manifest_path(artifact.path)))}  (manifest{escape(by)})")
+        print_wrote(manifest_path(artifact.path), f"  (manifest{by})", console)
     print_duration(result.seconds, console)
     if not result.reports:
         for artifact in result.artifacts:

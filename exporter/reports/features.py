@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import print_field, print_notes, print_text
-from exporter.reports.formatting import escape
+from exporter.reports.console import print_failed, print_field, print_notes, print_text, print_wrote
 from exporter.reports.predict import count_videos, describe_inputs
 from models.errors import count
 
@@ -29,7 +28,7 @@ def print_head(run: FeatureRun, console: Console) -> None:
     """Print the model, the preprocessing, the layers and how clips are taken: known before the first video."""
     layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in run.layers.items())
     for name, text in (*describe_inputs(run), ("layer", layers), ("rows", AGGREGATE_NAMES[run.aggregate])):
-        print_field(name, escape(text), console)
+        print_field(name, text, console)
     print_notes(run.notes, console)
     if run.kept:
         print_field("resumed", f"{run.kept} of {count(run.total, 'video')} done by an earlier run", console)
@@ -44,23 +43,23 @@ def print_video(video: VideoFeatureFiles | VideoFailure, console: Console) -> No
         return
     made = f"{count(video.rows, 'row')} of {count(video.clips, 'clip')}" if video.rows != video.clips else ""
     files = f" in {', '.join(video.files)}" if video.files else ""
-    print_text(f"{escape(video.source)}  {made or count(video.clips, 'clip')}{escape(files)}", console)
+    print_text(f"{video.source}  {made or count(video.clips, 'clip')}{files}", console)
     print_notes(video.notes, console)
 
 
 def print_end(result: FeaturesResult, console: Console) -> None:
     """Print the videos without features, whose messages name them, and how many were done."""
     for failure in result.failures:
-        print_field("[bold red]FAILED[/]", escape(failure.message), console)
+        print_failed(failure.message, console)
     for file in result.files:
-        console.print(f"wrote    {escape(f'{result.output}/{file}')}")
+        print_wrote(f"{result.output}/{file}", "", console)
     done = [video for video in result.videos if not video.kept]
     kept = len(result.videos) - len(done)
     failed = len(result.failures)
     parts = [count_videos(len(done), kept + failed), count(sum(video.clips for video in done), "clip")]
     parts += [f"{kept} done before"] if kept else []
     parts += [f"{failed} failed"] if failed else []
-    print_field("result", f"{', '.join(parts)}, in {escape(result.output)}; took {result.seconds:.1f} s", console)
+    print_field("result", f"{', '.join(parts)}, in {result.output}; took {result.seconds:.1f} s", console)
 
 
 def features_to_dict(result: FeaturesResult) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from models.text import is_visible, shorten, visible
+from models.text import is_visible, visible
 
 GLOSSARY = (
     ("max error", "The largest absolute difference from float64, of the clip that uses most of its budget."),
@@ -32,10 +32,6 @@ GLOSSARY = (
 )
 """The meanings of column headings."""
 
-MAX_LINE = 1000
-"""Characters of a text from a file or a user that a line of a report shows."""
-MAX_NAME = 120
-"""Characters of a name that a cell of a table shows."""
 FORMULA = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 MIN_DECIMAL, MIN_PERCENT, MAX_PERCENT, MAX_DECIMAL = 1e-3, 0.01, 10, 1e5
@@ -74,27 +70,6 @@ def format_column(values: Sequence[float]) -> tuple[str, ...]:
     smallest = min((value for value in values if value > 0), default=1.0)
     decimals = max(0, 2 - math.floor(math.log10(smallest)))
     return tuple(f"{value:,.{decimals}f}" for value in values)
-
-
-def escape(text: str, most: int = MAX_LINE) -> str:
-    """Return text from a file or a user for a `rich` console: visible, on one line, and not taken for markup.
-
-    Args:
-        text: any text.
-        most: the characters that it may have; of a longer one the beginning, the length and the end are shown.
-    """
-    from rich import markup
-
-    shown = shorten(text, most)
-    body = shown.rstrip("\\")
-    backslashes = len(shown) - len(body)
-    # rich halves backslashes before a tag, and only there: at the end, an empty tag makes that certain
-    return markup.escape(body) + (2 * backslashes * "\\" + "[none][/none]" if backslashes else "")
-
-
-def escape_name(text: str) -> str:
-    """Return `escape` of a name in a table: at most MAX_NAME characters."""
-    return escape(text, MAX_NAME)
 
 
 def csv_text(text: str) -> str:

@@ -8,7 +8,6 @@ import msgspec
 from rich.console import Console
 
 from exporter.reports.console import print_field
-from exporter.reports.formatting import escape
 from models.text import format_bytes
 
 if TYPE_CHECKING:
@@ -38,12 +37,9 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         rows["tensors"] = str(len(inspection.tensors))
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
-        if name in COPIED:
-            console.print(f"{escape(name):<{width}}{escape(value)}")
-        else:
-            print_field(escape(name), escape(value), console, width=width)
+        print_field(name, value, console, width=width, whole=name in COPIED)
     for tensor in inspection.tensors:
-        console.print(f"  {escape(str(tensor))}")
+        print_field("", str(tensor), console, width=2, whole=True)
 
 
 def inspection_to_dict(inspection: Inspection) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.output_targets import write_file
-from exporter.reports.console import print_field, print_notes, print_text
-from exporter.reports.formatting import escape
+from exporter.reports.console import print_field, print_notes, print_result, print_text
 from exporter.reports.junit import Case, Suite, suites_to_xml
 from models.errors import count
 from models.text import format_bytes
@@ -26,21 +25,20 @@ def print_integrity(reports: Sequence[IntegrityReport], console: Console) -> Non
     for number, report in enumerate(reports):
         if number:
             console.print()
-        print_text(f"integrity of {escape(report.artifact)}", console)
+        print_text(f"integrity of {report.artifact}", console)
         for file in report.files:
             _print_check(file.fault, _describe(file), console)
         if report.tensors is not None:
             print_field("weights", f"{report.tensors} compared with their own hashes", console)
         for row in report.weights:
             fault = f"{row.library}: {row.fault}" if row.fault else None
-            _print_check(fault, f"{escape(row.library)} reads {row.tensors} weights, equal bit for bit", console)
+            _print_check(fault, f"{row.library} reads {row.tensors} weights, equal bit for bit", console)
         for fault in report.faults:
             _print_check(fault, "", console)
         if report.provenance:
-            print_field("manifest", escape(report.provenance), console)
+            print_field("manifest", report.provenance, console)
         print_notes(report.notes, console)
-        result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
-        print_field("result", f"{result} in {report.seconds:.1f} s", console)
+        print_result(passed=report.passed, text=f" in {report.seconds:.1f} s", console=console)
 
 
 def integrity_to_dict(reports: Sequence[IntegrityReport]) -> dict[str, Any]:
@@ -68,12 +66,12 @@ def write_integrity_junit(path: Path, reports: Sequence[IntegrityReport], refuse
 
 
 def _print_check(fault: str | None, passed: str, console: Console) -> None:
-    """Print what is wrong, or what was checked, in rich's markup."""
-    print_field("[red]FAIL[/]" if fault else "ok", escape(fault) if fault else passed, console)
+    """Print what is wrong, or what was checked."""
+    print_field("FAIL" if fault else "ok", fault or passed, console, style="red" if fault else "")
 
 
 def _describe(file: CheckedFile) -> str:
-    return f"{escape(file.path)}  {format_bytes(file.bytes or 0)}  SHA-256 {str(file.sha256)[:16]}…"
+    return f"{file.path}  {format_bytes(file.bytes or 0)}  SHA-256 {str(file.sha256)[:16]}…"
 
 
 def print_signed(result: SignResult, console: Console) -> None:
@@ -81,6 +79,6 @@ def print_signed(result: SignResult, console: Console) -> None:
     for row in result.artifacts:
         weights = "" if row.tensors is None else f", {count(row.tensors, 'weight')}"
         replaced = "" if row.replaced is None else f"; replaces the signature by {row.replaced}"
-        print_field("signed", f"{escape(row.manifest)}: {count(row.files, 'file')}{weights}{escape(replaced)}", console)
+        print_field("signed", f"{row.manifest}: {count(row.files, 'file')}{weights}{replaced}", console)
     print_notes(result.notes, console)
-    print_field("key", f"{escape(result.public_key)}, for --verify-key", console)
+    print_field("key", f"{result.public_key}, for --verify-key", console)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 
-from exporter.reports.console import print_field, print_notes, print_text
-from exporter.reports.formatting import escape
+from exporter.reports.console import print_field, print_notes, print_text, print_title, print_wrote
 from models.class_names import CLASS_LISTS
 from models.errors import count
 from models.preprocessing.profiles import PROFILES, UNKNOWN
@@ -51,18 +50,17 @@ def print_layouts(layouts: Sequence[Layout], console: Console) -> None:
     for row in layouts:
         needed = f"must be given: --layout {row.name}; {row.disambiguation}"
         profile = row.preprocessing
-        print_text(f"[bold]{escape(row.name)}[/]  {escape(row.title)}", console)
+        print_title(row.name, f"  {row.title}", console)
         seen = "detected by tensor names and shapes" + ", and by what is beside the weights" * bool(row.written_by)
-        _print_detail("layout", escape(needed if row.disambiguation else seen), console)
+        _print_detail("layout", needed if row.disambiguation else seen, console)
         _print_detail("pool5", row.pool5 or "not known: symmetric unless --pool5 is given", console)
-        _print_detail(
-            "preprocessing", escape(profile.describe() if profile.name != "unknown" else "not known"), console
-        )
+        _print_detail("preprocessing", profile.describe() if profile.name != "unknown" else "not known", console)
         lists = ", ".join(f"{name} ({classes})" for classes, name in row.class_lists.items())
         _print_detail("class names", lists or "not known: --labels sets them", console)
-    console.print("\n[bold]Class names[/]  the lists that --labels takes by name")
+    console.print()
+    print_title("Class names", "  the lists that --labels takes by name", console)
     for one in CLASS_LISTS:
-        _print_detail(one.name, f"{one.count} classes: {escape(one.title)}. Source: {escape(one.source)}", console)
+        _print_detail(one.name, f"{one.count} classes: {one.title}. Source: {one.source}", console)
     console.print()
     last = "`c3d-export inspect FILE` detects the layout of a file; docs/how-to/checkpoints.md lists the sources."
     print_text(last, console)
@@ -80,16 +78,16 @@ def profiles_to_dict(layouts: Sequence[Layout]) -> dict[str, Any]:
 def print_profiles(layouts: Sequence[Layout], console: Console) -> None:
     """Print every preprocessing profile: its recipe, its sampling, its origin, and the layouts that come with it."""
     for profile in PROFILES:
-        print_text(f"[bold]{escape(profile.name)}[/]  {escape(profile.describe())}", console)
+        print_title(profile.name, f"  {profile.describe()}", console)
         _print_detail("clips", _describe_clips(profile), console)
         _print_detail("layouts", ", ".join(_find_layouts(layouts, profile)) or "none: give --preprocess", console)
-        _print_detail("source", escape(NOT_STATED if profile is UNKNOWN else profile.source), console)
+        _print_detail("source", NOT_STATED if profile is UNKNOWN else profile.source, console)
     console.print()
     print_text("`c3d-export layouts --profile NAME` prints one as a file to edit, for --preprocess FILE.", console)
 
 
 def _print_detail(name: str, text: str, console: Console) -> None:
-    """Print what is known of the layout, profile or list above, in rich's markup."""
+    """Print what is known of the layout, profile or list above."""
     print_field(f"    {name}", text, console, width=19)
 
 
@@ -129,10 +127,10 @@ def print_conversion(result: ConvertResult, console: Console) -> None:
     """Print what was read, what it was detected as, and what was written."""
     built, source, entry = result.built, result.built.checkpoint, result.entry
     assert source is not None, "a conversion has a checkpoint"
-    print_field("read", f"{escape(str(source.path))}  {source.container}, SHA-256 {source.sha256[:16]}…", console)
+    print_field("read", f"{source.path}  {source.container}, SHA-256 {source.sha256[:16]}…", console)
     print_field(
         "layout", f"{source.layout}, {source.loaded} of {source.total} tensors, {source.values:,} values", console
     )
     print_field("network", built.title, console)
     print_notes(built.notes[1:], console)  # the first repeats the line above
-    console.print(f"wrote    {escape(str(result.path))}  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…")
+    print_wrote(result.path, f"  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…", console)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import make_table, print_duration, print_field, print_notes, print_table
-from exporter.reports.formatting import escape, escape_name
+from exporter.reports.console import plain, print_duration, print_field, print_notes, print_rows, print_wrote
 from exporter.reports.json_report import parity_to_dict
 from exporter.reports.parity import print_parity
 from models.text import format_bytes
@@ -31,7 +30,7 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
         print_field("passes", ", ".join(result.passes), console)
     label = "nodes" if result.modified or result.speed is None else "tried"
     for action, count in Counter(decision.action for decision in result.decisions).items():
-        print_field(label, f"{count}: {escape(action)}", console)
+        print_field(label, f"{count}: {action}", console)
     _print_unchanged(result, console)
     print_notes(result.notes, console)
     if result.report is not None:
@@ -39,9 +38,9 @@ def print_optimization(result: OptimizeResult, console: Console, *, explain: boo
         print_parity(result.report, console)
     if not result.modified:
         outcome = "it was copied" if result.files else "it was left as it is"
-        print_field("result", f"nothing was rewritten in {escape(str(result.source))}; {outcome}", console)
+        print_field("result", f"nothing was rewritten in {result.source}; {outcome}", console)
     for path in result.files:
-        console.print(f"wrote    {escape(str(path))}  {format_bytes(path.stat().st_size)}")
+        print_wrote(path, f"  {format_bytes(path.stat().st_size)}", console)
     if result.modified:
         change = result.bytes_after / result.bytes_before - 1
         before, after = format_bytes(result.bytes_before), format_bytes(result.bytes_after)
@@ -76,7 +75,7 @@ def _print_unchanged(result: OptimizeResult, console: Console) -> None:
     """Print why nodes were left as they are: each reason where nothing was rewritten, else those that can be helped."""
     rows = [row for row in result.unchanged if not result.modified or row.remedy or row.undone]
     for row in rows[:MAX_REASONS]:
-        print_field("left", escape(str(row)), console)
+        print_field("left", str(row), console)
     if len(rows) > MAX_REASONS:
         print_field("left", f"{len(rows) - MAX_REASONS} more reasons; --explain prints a row for each node", console)
 
@@ -86,13 +85,13 @@ def _print_decisions(decisions: Sequence[Decision], console: Console) -> None:
         console.print("no pass has anything to rewrite in this graph")
         return
     headings = ("node", "operator", "decision", "reason", "predicted", "measured", "error")
-    table = make_table(headings, (24, 18, 14, 44))
-    for row in decisions:
-        table.add_row(
-            *map(escape_name, (row.node, row.operator, row.action)),
-            escape(row.reason),
+    rows = [
+        (
+            *(row.node, row.operator, row.action, plain(row.reason)),
             *("-" if time is None else f"{time:.3g} ms" for time in (row.predicted_ms, row.measured_ms)),
             "-" if row.error is None else f"{row.error:.1e}",
         )
-    print_table(table, console)
+        for row in decisions
+    ]
+    print_rows(headings, (24, 18, 14, 44), rows, console)
     console.print()

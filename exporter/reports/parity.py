@@ -6,20 +6,22 @@ import re
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from exporter.reports.console import (
+    MAX_NAME,
     describe_phases,
-    make_table,
     print_field,
     print_notes,
     print_raised,
-    print_table,
+    print_result,
+    print_rows,
     print_text,
 )
-from exporter.reports.formatting import budget_percent, error, escape, escape_name
+from exporter.reports.formatting import budget_percent, error
 from exporter.results import Comparison, LayerError, Localization, ParityReport
 from models.errors import count
+from models.text import shorten
 
 INPUT_WIDTH = 15
 """Width of an input's name in the table of comparisons, such as `saturated+video`, where all columns have `NARROW`
@@ -38,22 +40,17 @@ def print_reports(reports: Sequence[ParityReport], console: Console) -> None:
 def print_parity(report: ParityReport, console: Console) -> None:
     """Print the comparisons of one artifact, a table for each output, and the result."""
     outputs = list(dict.fromkeys(row.output for row in report.comparisons))
-    print_text(
-        f"parity of {escape(report.artifact)} in {escape(report.engine)}; "
-        f"absolute errors vs {escape(report.float64_name)}",
-        console,
-    )
+    print_text(f"parity of {report.artifact} in {report.engine}; absolute errors vs {report.float64_name}", console)
     for output in outputs:
         console.print()
         if len(outputs) > 1:
-            console.print(f"output {escape(output)}")
-        rows = [row for row in report.comparisons if row.output == output]
-        print_table(_comparisons(rows, max(INPUT_WIDTH, INPUT_WIDTH + console.width - NARROW)), console)
+            print_text(f"output {output}", console)
+        _print_comparisons([row for row in report.comparisons if row.output == output], console)
     console.print()
     if report.held_out is not None:
-        print_field("accuracy", escape(str(report.held_out)), console)
+        print_field("accuracy", str(report.held_out), console)
     if report.structure is not None:
-        print_field("graph", escape(str(report.structure)), console)
+        print_field("graph", str(report.structure), console)
     print_raised(report.raised_layers, console)
     if report.against is not None:
         _print_against(report, console)
@@ -63,26 +60,26 @@ def print_parity(report: ParityReport, console: Console) -> None:
     if report.localization is not None:
         _print_layers(report.localization, console)
     if report.provenance is not None:
-        print_field("manifest", escape(report.provenance), console)
+        print_field("manifest", report.provenance, console)
     print_notes(report.notes, console)
-    print_field("result", f"{_result(report)}; {describe_phases(report.seconds)}", console)
+    print_result(passed=report.passed, text=f": {_reason(report)}; {describe_phases(report.seconds)}", console=console)
 
 
-def _result(report: ParityReport) -> str:
-    """Return the result of a report as a line, in rich's markup."""
+def _reason(report: ParityReport) -> str:
+    """Return what the result of a report is based on."""
     nodes = f"{count(report.placement.nodes, 'node')} on {report.placement.device}"
     if report.passed:
-        return f"[bold green]passed[/]: {escape(report.tolerance)}; {nodes}"
+        return f"{report.tolerance}; {nodes}"
     failed = [row for row in report.comparisons if not row.passed]
     if failed:
         worst = max(failed, key=lambda row: row.budget_used)
-        reason = f"{len(failed)} of {len(report.comparisons)} comparisons; worst: {escape(worst.input)}, "
-        return f"[bold red]FAILED[/]: {reason}{budget_percent(worst.budget_used)} of the error budget; {nodes}"
+        used = f"{budget_percent(worst.budget_used)} of the error budget"
+        return f"{len(failed)} of {len(report.comparisons)} comparisons; worst: {worst.input}, {used}; {nodes}"
     if report.placement.fallback_nodes:
-        return "[bold red]FAILED[/]: some nodes ran on another device (--allow-fallback accepts that)"
+        return "some nodes ran on another device (--allow-fallback accepts that)"
     if report.structure is not None and report.structure.fails:
-        return "[bold red]FAILED[/]: the graph differs from the reference by more than rounding"
-    return "[bold red]FAILED[/]: see the notes"
+        return "the graph differs from the reference by more than rounding"
+    return "see the notes"
 
 
 def _print_against(report: ParityReport, console: Console) -> None:
@@ -91,17 +88,16 @@ def _print_against(report: ParityReport, console: Console) -> None:
     worst = max((row.budget_used for row in report.against_comparisons), default=0.0)
     difference = f"differences of at most {max(differences):.1e}" if differences else "no outputs in common"
     used = f"it uses {budget_percent(worst)} of its own error budget"
-    print_field("against", f"{escape(str(report.against))}: {difference}; {used}", console)
+    print_field("against", f"{report.against}: {difference}; {used}", console)
 
 
 def _print_layers(found: Localization, console: Console) -> None:
     if found.layers:
-        print_field("layers", f"on {escape(found.input)}; errors are relative to each layer's largest value", console)
-        table = make_table(("layer", "artifact's value", "found by", "error", "float32", "budget\nused"), (24, 24, 24))
-        for layer in found.layers:
-            table.add_row(*map(escape_name, layer_cells(layer)), style="red" if exceeds_budget(layer) else "")
-        print_table(table, console)
-    print_field("layers", escape(found.summary), console)
+        print_field("layers", f"on {found.input}; errors are relative to each layer's largest value", console)
+        headings = ("layer", "artifact's value", "found by", "error", "float32", "budget\nused")
+        bad = {number for number, layer in enumerate(found.layers) if exceeds_budget(layer)}
+        print_rows(headings, (24, 24, 24), map(layer_cells, found.layers), console, bad=bad)
+    print_field("layers", found.summary, console)
 
 
 def layer_cells(layer: LayerError) -> tuple[str, ...]:
@@ -126,57 +122,44 @@ def discrete_cells(row: Comparison) -> tuple[str, ...]:
     return tuple(f"{100 * share:.4f}%" for share in (1 - row.max_error, 1 - row.float32_max_error, row.budget))
 
 
-def _comparisons(rows: Sequence[Comparison], width: int) -> Table:
-    """Return a table of comparisons whose inputs' names have at most `width` characters a line."""
-    if any(row.equal is not None for row in rows):
-        return _discrete_comparisons(rows, width)
-    low = any(row.min_snr_db is not None for row in rows)
-    middle = ("SNR\ndB", "at least\ndB") if low else ("float32\nmax", "float32\nmean")
-    headings = ("batch", "max\nerror", "mean\nerror", *middle, "budget\nused", "cosine")
-    table = make_table(("input", *headings), (width,))
-    table.add_column("top-1", no_wrap=True)
-    table.add_column("", no_wrap=True)  # the result, which needs no heading: that leaves room for the input's name
-    for row in rows:
-        own = (
-            (f"{row.snr_db:.1f}", "-" if row.min_snr_db is None else f"{row.min_snr_db:g}")
-            if low
-            else (f"{row.float32_max_error:.1e}", f"{row.float32_mean_error:.1e}")
-        )
-        table.add_row(
-            _broken_at_plus(escape_name(row.input.replace(" + ", "+")), width),
+def _print_comparisons(rows: Sequence[Comparison], console: Console) -> None:
+    """Print the comparisons of an output: of a discrete one shares of elements in place of errors."""
+    width = max(INPUT_WIDTH, INPUT_WIDTH + console.width - NARROW)
+    discrete, low = any(row.equal is not None for row in rows), any(row.min_snr_db is not None for row in rows)
+    if discrete:
+        headings, after = ("equal", "float32\nequal", "may\ndiffer", "budget\nused"), ("result",)
+    else:
+        middle = ("SNR\ndB", "at least\ndB") if low else ("float32\nmax", "float32\nmean")
+        headings = ("max\nerror", "mean\nerror", *middle, "budget\nused", "cosine")
+        after = ("top-1", "")  # the result needs no heading: that leaves room for the input's name
+    cells = (
+        (
+            _broken_at_plus(row.input.replace(" + ", "+"), width),
             str(row.batch),
-            f"{row.max_error:.1e}",
-            f"{row.mean_error:.1e}",
-            *own,
-            budget_percent(row.budget_used),
-            f"{row.cosine:.6f}",
-            row.top1 or "-",
-            "[green]pass[/]" if row.passed else "[red]FAIL[/]",
+            *((*discrete_cells(row), budget_percent(row.budget_used)) if discrete else _error_cells(row, low=low)),
+            Text("pass", "green") if row.passed else Text("FAIL", "red"),
         )
-    return table
+        for row in rows
+    )
+    print_rows(("input", "batch", *headings), (width,), cells, console, after=after)
 
 
-def _broken_at_plus(name: str, width: int) -> str:
+def _error_cells(row: Comparison, *, low: bool) -> tuple[str, ...]:
+    own = (
+        (f"{row.snr_db:.1f}", "-" if row.min_snr_db is None else f"{row.min_snr_db:g}")
+        if low
+        else (f"{row.float32_max_error:.1e}", f"{row.float32_mean_error:.1e}")
+    )
+    errors = f"{row.max_error:.1e}", f"{row.mean_error:.1e}"
+    return (*errors, *own, budget_percent(row.budget_used), f"{row.cosine:.6f}", row.top1 or "-")
+
+
+def _broken_at_plus(name: str, width: int) -> Text:
     """Return the name of a batch of several inputs in lines that fit its column, if the names in it do."""
     lines = [""]
-    for part in re.split(r"(?<=\+)", name):
+    for part in re.split(r"(?<=\+)", shorten(name, MAX_NAME)):
         if lines[-1] and len(lines[-1] + part) > width:
             lines.append(part)
         else:
             lines[-1] += part
-    return "\n".join(lines)
-
-
-def _discrete_comparisons(rows: Sequence[Comparison], width: int) -> Table:
-    """Return the table of a discrete output: shares of elements in place of errors."""
-    table = make_table(("input", "batch", "equal", "float32\nequal", "may\ndiffer", "budget\nused"), (width,))
-    table.add_column("result", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            _broken_at_plus(escape_name(row.input.replace(" + ", "+")), width),
-            str(row.batch),
-            *discrete_cells(row),
-            budget_percent(row.budget_used),
-            "[green]pass[/]" if row.passed else "[red]FAIL[/]",
-        )
-    return table
+    return Text("\n".join(lines))

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exporter.inference.predictions import VideoFailure
-from exporter.reports.console import TerminalProgress, print_field, print_notes, print_rows, print_text
-from exporter.reports.formatting import csv_text, escape, format_scores
+from exporter.reports.console import (
+    TerminalProgress,
+    plain,
+    print_failed,
+    print_field,
+    print_notes,
+    print_rows,
+    print_title,
+)
+from exporter.reports.formatting import csv_text, format_scores
 from models.errors import count
 
 if TYPE_CHECKING:
@@ -99,7 +107,7 @@ class PredictPrinter:
         self._values = run.values
         with self._progress.paused():
             for name, text in describe_run(run):
-                print_field(name, escape(text), self._console)
+                print_field(name, text, self._console)
             print_notes(run.notes, self._console)
 
     def print_clip(self, source: str, clip: ClipPrediction) -> None:
@@ -110,8 +118,8 @@ class PredictPrinter:
         with self._progress.paused():
             if not self._clips:
                 self._console.print()
-                self._console.print(f"[bold]{escape(source)}[/]")
-            self._console.print(f"{clip.start:9.2f} s {clip.end:9.2f} s  {escape(classes)}")
+                print_title(source, "", self._console)
+            self._console.print(plain(f"{clip.start:9.2f} s {clip.end:9.2f} s  {classes}"))
         self._clips += 1
 
     def print_result(self, result: VideoPrediction | VideoFailure) -> None:
@@ -130,7 +138,7 @@ class PredictPrinter:
 def print_video(video: VideoPrediction, values: ScoreType, console: Console) -> None:
     """Print one video's classes."""
     console.print()
-    print_text(f"[bold]{escape(video.source)}[/]  {escape(describe_video(video))}", console)
+    print_title(video.source, f"  {describe_video(video)}", console)
     print_notes(video.notes, console)
     rows = zip((entry.name for entry in video.top), format_values(video.top, values), strict=True)
     print_rows(("class", unit_name(values)), (60,), rows, console)
@@ -146,7 +154,7 @@ def print_end(result: PredictResult, console: Console) -> None:
     """Print the videos without a result, whose messages name them, how many were done, and how long it took."""
     console.print()
     for failure in result.failures:
-        print_field("[bold red]FAILED[/]", escape(failure.message), console)
+        print_failed(failure.message, console)
     clips = sum(video.clips for video in result.videos)
     failed = len(result.failures)
     parts = [count_videos(len(result.videos), failed), count(clips, "clip")]

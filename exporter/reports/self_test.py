@@ -4,11 +4,10 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from rich.console import Console
-from rich.table import Table
 
 from exporter.fault_injection.results import FaultResult, Located, Outcome, SampleResult, SelfTestReport
-from exporter.reports.console import describe_phases, make_table, print_field, print_table, print_text
-from exporter.reports.formatting import budget_percent, escape, escape_name
+from exporter.reports.console import describe_phases, print_field, print_result, print_rows, print_text
+from exporter.reports.formatting import budget_percent
 from models.errors import count
 
 MAX_LISTED = 20
@@ -17,21 +16,17 @@ MAX_LISTED = 20
 
 def print_self_test(report: SelfTestReport, console: Console) -> None:
     """Print a row for each fault type, the faults that were not detected, and the result."""
-    print_text(
-        f"self-test of {escape(report.artifact)} in {escape(report.runtime)}; {escape(report.tolerance)}", console
-    )
+    print_text(f"self-test of {report.artifact} in {report.runtime}; {report.tolerance}", console)
     console.print()
-    print_table(_table(report), console)
+    _print_fault_types(report, console)
     console.print()
     for fault in report.of("undetected")[:MAX_LISTED]:
         exact = f"{fault.float64_budget_used or 0:.2f} in float64"
-        print_field(
-            "missed", f"{escape(_name(fault))}: {fault.budget_used:.2f} of the budget in float32, {exact}", console
-        )
+        print_field("missed", f"{_name(fault)}: {fault.budget_used:.2f} of the budget in float32, {exact}", console)
     for fault in report.of("invalid")[:MAX_LISTED]:
-        print_field("invalid", f"{escape(_name(fault))}: {escape(fault.reason or '')}", console)
+        print_field("invalid", f"{_name(fault)}: {fault.reason or ''}", console)
     for fault in [fault for fault in report.faults if fault.located == "elsewhere"][:MAX_LISTED]:
-        print_field("layer", f"{escape(_name(fault))}: localized at {escape(fault.named or 'no layer')}", console)
+        print_field("layer", f"{_name(fault)}: localized at {fault.named or 'no layer'}", console)
     detected, below, undetected, invalid = (len(report.of(outcome)) for outcome in get_args(Outcome))
     print_field(
         "faults",
@@ -55,11 +50,10 @@ def print_self_test(report: SelfTestReport, console: Console) -> None:
         console,
     )
     for name in clean.false_positives[:MAX_LISTED]:
-        print_field("failed", escape(name), console)
+        print_field("failed", name, console)
     for sample in report.samples:
         _print_sample(sample, console)
-    result = "[bold green]passed[/]" if report.passed else "[bold red]FAILED[/]"
-    print_field("result", f"{result}: {_reason(report)}; {describe_phases(report.seconds)}", console)
+    print_result(passed=report.passed, text=f": {_reason(report)}; {describe_phases(report.seconds)}", console=console)
 
 
 def _print_sample(sample: SampleResult, console: Console) -> None:
@@ -74,9 +68,9 @@ def _print_sample(sample: SampleResult, console: Console) -> None:
             f"{counts['detected']} of {counts['detected'] + counts['undetected']} faults detected, "
             f"{counts['below_tolerance']} smaller than the budget"
         )
-    print_field("sample", f"{escape(sample.name)}: {escape(found)}", console)
+    print_field("sample", f"{sample.name}: {found}", console)
     for fault in sample.of("undetected")[:MAX_LISTED]:
-        print_field("missed", f"{escape(sample.name)}: {escape(_name(fault))}", console)
+        print_field("missed", f"{sample.name}: {_name(fault)}", console)
 
 
 def self_test_to_dict(report: SelfTestReport) -> dict[str, Any]:
@@ -86,23 +80,19 @@ def self_test_to_dict(report: SelfTestReport) -> dict[str, Any]:
     return {"passed": report.passed, "outcomes": outcomes, "located": located, **asdict(report)}
 
 
-def _table(report: SelfTestReport) -> Table:
-    table = make_table(("fault type", "injected", "detected", "too\nsmall", "undetected", "smallest\nerror"), (46,))
-    for kind in dict.fromkeys(fault.kind for fault in report.faults):
+def _print_fault_types(report: SelfTestReport, console: Console) -> None:
+    kinds = list(dict.fromkeys(fault.kind for fault in report.faults))
+    rows: list[tuple[str, ...]] = []
+    for kind in kinds:
         faults = [fault for fault in report.faults if fault.kind == kind]
-        counts = [
-            sum(fault.outcome == outcome for fault in faults)
-            for outcome in ("detected", "below_tolerance", "undetected")
-        ]
+        outcomes = [fault.outcome for fault in faults]
+        counts = [outcomes.count(outcome) for outcome in ("detected", "below_tolerance", "undetected")]
         least = min((fault.budget_used for fault in faults if fault.outcome == "detected"), default=None)
-        table.add_row(
-            escape_name(kind),
-            str(len(faults)),
-            *(str(count or "-") for count in counts),
-            "-" if least is None else budget_percent(least),
-            style="red" if counts[2] else "",
-        )
-    return table
+        smallest = "-" if least is None else budget_percent(least)
+        rows.append((kind, str(len(faults)), *(str(count or "-") for count in counts), smallest))
+    headings = ("fault type", "injected", "detected", "too\nsmall", "undetected", "smallest\nerror")
+    missed = {kinds.index(fault.kind) for fault in report.of("undetected")}
+    print_rows(headings, (46,), rows, console, bad=missed)
 
 
 def _name(fault: FaultResult) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exporter.reports.console import print_field, print_notes
-from exporter.reports.formatting import escape
+from exporter.reports.console import print_field, print_notes, print_wrote
 from models.text import format_bytes
 
 if TYPE_CHECKING:
@@ -32,10 +31,8 @@ def triton_to_dict(result: TritonResult) -> dict[str, Any]:
 def print_triton(result: TritonResult, console: Console) -> None:
     """Print what was written, and how the server is given it."""
     batches = f"batches of up to {result.max_batch_size}" if result.max_batch_size else "no batches of the server's"
-    print_field(
-        "model", f"{escape(result.folder.name)}, version {result.version}, {result.backend}, {batches}", console
-    )
+    print_field("model", f"{result.folder.name}, version {result.version}, {result.backend}, {batches}", console)
     print_notes(result.notes, console)
     for path in result.files:
-        console.print(f"wrote    {escape(str(path))}  {format_bytes(path.stat().st_size)}")
-    console.print(f"serve    tritonserver --model-repository={escape(str(result.folder.parent))}")
+        print_wrote(path, f"  {format_bytes(path.stat().st_size)}", console)
+    print_field("serve", f"tritonserver --model-repository={result.folder.parent}", console, whole=True)

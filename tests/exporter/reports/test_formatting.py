@@ -1,24 +1,17 @@
 """Numbers as consoles and pages show them."""
 
-import io
 import math
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from rich.console import Console
 
 from exporter.reports.formatting import (
-    MAX_NAME,
     budget_percent,
     csv_text,
-    escape,
-    escape_name,
     format_scores,
     replace_invisible,
     times,
 )
-from models.text import format_bytes, shorten
+from models.text import format_bytes
 
 
 @pytest.mark.parametrize(
@@ -58,33 +51,6 @@ def test_scores_of_a_table_have_the_same_decimals(values: tuple[float, ...], tex
 
 def test_control_characters_are_replaced() -> None:
     assert replace_invisible("a\x07\tb\n\u202e") == "a\ufffd\tb\n\ufffd"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("conv1.weight", "conv1.weight"),
-        ("a\nloads     yes", "a\\nloads     yes"),
-        ("\x1b[2K\x1b[1A[red]", "\\x1b[2K\\x1b[1A[red]"),
-        ("\x9b2J\u202egnp.exe\udc80", "\\x9b2J\\u202egnp.exe\\udc80"),
-        ("Größe 動画.mp4", "Größe 動画.mp4"),
-    ],
-)
-def test_names_of_files_cannot_forge_lines_of_a_console(text: str, shown: str) -> None:
-    printed = io.StringIO()
-    Console(file=printed, width=200).print(escape(text))
-    assert printed.getvalue() == f"{shown}\n"
-
-
-@given(st.text(st.one_of(st.characters(codec=None), st.sampled_from("[]/\\\\:@=abc \x1b\u202e"))))
-@example("[/]\\\\")
-@example("a\\\\[bold]b[/bold]:smile:\\\\")
-def test_a_name_between_styles_is_printed_as_it_is(text: str) -> None:
-    printed = io.StringIO()
-    Console(file=printed, width=10_000, emoji=False, highlight=False).print(
-        f"<[bold]{escape_name(text)}[/]{escape_name(text)}>"
-    )
-    assert printed.getvalue() == f"<{2 * shorten(text, MAX_NAME)}>\n"
 
 
 @pytest.mark.parametrize(
