@@ -5,33 +5,31 @@ error budget; otherwise the check did not detect it. The same faults are injecte
 labels, masks and indices, and networks that draw random numbers must be refused.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TYPE_CHECKING
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import rebuild_network
 from exporter.artifacts.store import staging
 from exporter.errors import UsageError
-from exporter.fault_injection.faults import FAULTS, FaultType
-from exporter.fault_injection.harness import OPTIONS, set_up
 from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
-from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
-from exporter.fault_injection.samples import run_samples
-from exporter.fault_injection.split import temp_folder
 from exporter.formats import load_artifact
 from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.claims import FULL_PRECISION
-from exporter.parity.input_set import InputSet
-from exporter.parity.inputs import make_network_inputs
-from exporter.parity.run_specs import make_run_spec
 from exporter.system import environment
 from exporter.timing import timed
 from exporter.types import QUICK, ParityOptions
-from exporter.workflows.verify import golden_outputs
 from models.built_model import BuiltModel
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from exporter.fault_injection.faults import FaultType
+    from exporter.parity.input_set import InputSet
 
 CLEAN_INPUTS = ("random", "uniform", "heavy-tailed", "sparse", "saturated", "impulse", "pixels")
 """The input types that the artifact without a fault is run on, made anew from each seed."""
@@ -59,8 +57,17 @@ def self_test(
         UsageError: it is not ONNX, its weights have fewer bits than float32, or no fault type has the name asked for.
     """
     options = options or SelfTestOptions()
-    fault_types = _select_fault_types(options.only)
     loaded = _load_onnx(Path(artifact))
+    # torch is imported for a file that is taken
+    from exporter.fault_injection.harness import OPTIONS, set_up
+    from exporter.fault_injection.runner import clean_runs, list_faults, run_faults
+    from exporter.fault_injection.samples import run_samples
+    from exporter.fault_injection.split import temp_folder
+    from exporter.parity.inputs import make_network_inputs
+    from exporter.parity.run_specs import make_run_spec
+    from exporter.workflows.verify import golden_outputs
+
+    fault_types = _select_fault_types(options.only)
     seconds: dict[str, float] = {}
     with timed(seconds, "reference"):
         progress("building the network")
@@ -99,6 +106,8 @@ def self_test(
 
 
 def _select_fault_types(only: str | None) -> tuple[FaultType, ...]:
+    from exporter.fault_injection.faults import FAULTS
+
     selected = tuple(row for row in FAULTS if only is None or only.lower() in row.name.lower())
     if not selected:
         raise UsageError(f"--only {only}: no fault type has that in its name; docs/reference/faults.md lists them")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from helpers.run import BIN, run
 from helpers.server import Site, serve_plainly
+from helpers.small_video_model import NARROW
 from helpers.videos import moving, write_video
 
 from exporter.errors import UsageError
@@ -21,9 +23,11 @@ from exporter.inference import ray_runner
 from exporter.inference.model import open_video_model
 from exporter.inference.ray_runner import map_videos, run_videos_on_ray, worker_options
 from exporter.inference.types import InferenceOptions, RayOptions, VideoEnd
+from exporter.requests import ExportRequest
+from exporter.types import ComputePrecision, PrecisionOptions
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
-from exporter.workflows.export import ExportResult
+from exporter.workflows.export import ExportResult, export
 
 PROFILE = "jfzhang95"
 
@@ -127,6 +131,24 @@ def test_features_on_ray_are_the_files_of_a_local_run_though_a_worker_is_killed(
     assert sorted(path.name for path in (tmp_path / "ray").iterdir() if path.is_file()) == files
     for name in files:
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_features_of_lower_precision_on_ray_are_those_of_a_local_run(
+    precision: ComputePrecision, videos: Path, tmp_path: Path
+) -> None:
+    lower = PrecisionOptions(precision, min_snr=20.0)
+    wanted = ExportRequest(("onnx",), replace(NARROW, preprocess=PROFILE), output_dir=tmp_path, precision=lower)
+    model = export(replace(wanted, verify=False)).artifacts[0].path
+    command = ["features", model, videos / "0.mkv", videos / "1.mkv", "--layer", "logits", "--step", "1", "-o"]
+    for name, options in {"local": ("--threads", 1), "ray": ("--runner", "ray")}.items():
+        done = run("c3d-export", *command, tmp_path / name, *options, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), name
+    for number, clips in ((0, 9), (1, 12)):
+        local = np.load(tmp_path / "local" / f"{number}.npy")
+        assert local.shape == (clips, 5)
+        assert np.load(tmp_path / "ray" / f"{number}.npy").tobytes() == local.tobytes()
 
 
 def _start(arguments: Sequence[object], folder: Path) -> subprocess.Popen[str]:
