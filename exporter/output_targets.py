@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import OutputError, UsageError
+from exporter.full_disks import temporary_parent
 from exporter.isolation.streams import standard_stream
 from exporter.storage import Location, check_url, local_path, write_bytes
 from models.paths import atomic_write, same_file
@@ -124,26 +125,40 @@ def new_folder_notes(location: Location) -> tuple[str, ...]:
         return ()
 
 
-def check_space(folder: Path, size: int, what: str, option: str = "") -> None:
-    """Check that what will be written fits on the disk.
+def check_space(folder: Path, size: int, what: str, option: str = "", *, temporary: int = 0) -> None:
+    """Check that what will be written fits on the disk, and so do the temporary files that are needed meanwhile.
 
     Args:
         folder: where it will be; it may be missing yet.
         size: the bytes that are needed at least.
         what: what needs them, for the message.
         option: the option that names the folder, for the message.
+        temporary: the bytes of temporary files, in the folder that $TMPDIR names; they may be on the same disk.
 
     Raises:
         OutputError: there is too little space.
     """
+    disk, scratch = _find_disk(folder), _find_disk(temporary_parent()) if temporary else None
+    if disk is not None and scratch is not None and disk[0] == scratch[0]:
+        size, scratch, what = size + temporary, None, f"{what} with its temporary files (TMPDIR={temporary_parent()})"
+    _require_free(disk, size, f"{option} {folder}".lstrip(), what)
+    _require_free(scratch, temporary, f"TMPDIR={temporary_parent()}", f"{what} (its temporary files)")
+
+
+def _find_disk(folder: Path) -> tuple[int, int] | None:
+    """Return the number of the disk that a folder is on, or will be on, and its free bytes; None where not known."""
     try:
-        free = shutil.disk_usage(_nearest_folder(folder)).free
+        nearest = _nearest_folder(folder)
+        return nearest.stat().st_dev, shutil.disk_usage(nearest).free
     except (OSError, ValueError):  # the file system does not say
-        return
-    if free < size:
+        return None
+
+
+def _require_free(disk: tuple[int, int] | None, size: int, where: str, what: str) -> None:
+    if disk is not None and disk[1] < size:
         raise OutputError(
-            f"{option} {folder}: cannot be written to: {what} needs at least {format_bytes(size)}, and "
-            f"{format_bytes(free)} are free there (No space left on device)".lstrip()
+            f"{where}: cannot be written to: {what} needs at least {format_bytes(size)}, and "
+            f"{format_bytes(disk[1])} are free there (No space left on device)"
         )
 
 

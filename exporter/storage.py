@@ -11,14 +11,14 @@ import contextlib
 import errno
 import glob as local_glob
 import shutil
-import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path, PurePosixPath
+from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from exporter.errors import BadInputError, OutputError
-from exporter.full_disks import full_disk_error
+from exporter.full_disks import full_disk_error, temporary_parent
 from models.http.addresses import redact
 from models.paths import atomic_open, make_folders, replace_durably, require_file
 
@@ -225,8 +225,8 @@ def write_atomic(location: Location) -> Generator[BinaryIO]:
         return
     from exporter.remote.files import IN_MEMORY_BYTES, upload
 
-    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as spool:
-        with translate_os_errors(Path(tempfile.gettempdir())):
+    with SpooledTemporaryFile(IN_MEMORY_BYTES) as spool:
+        with translate_os_errors(temporary_parent()):
             yield cast(BinaryIO, spool)
         spool.seek(0)
         upload(spool, str(location))

@@ -8,12 +8,13 @@ finished or removed by the next one that reads or writes in the output folder (`
 import contextlib
 import re
 from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from exporter.artifacts.folders import restore_folders
 from exporter.artifacts.publication import finish
 from exporter.errors import C3DExportError, OutputError, UsageError
-from exporter.full_disks import translate_full_disk
+from exporter.full_disks import temporary_parent, translate_full_disk
 from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
 from models.paths import make_folders
@@ -84,6 +85,14 @@ def staging(folder: Path) -> Generator[Path]:
         if not stage.exists():  # else the supervisor tries again: it has memory where this process has none left
             _remove_empty(made)
             remove_stage(stage, made)
+
+
+def temporary_staging() -> AbstractContextManager[Path]:
+    """Return `staging` in the folder of temporary files: what is written there is removed at the end, by a signal too.
+
+    Raises: as `staging` does.
+    """
+    return staging(temporary_parent())
 
 
 def hide_stage(text: str) -> str:

@@ -1,7 +1,6 @@
 """What is measured: the artifacts, the engines that `exporter.bench.engine_setup` prepares, and their inputs."""
 
 import contextlib
-import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.manifest_fields import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
 from exporter.artifacts.provenance import require_single
-from exporter.artifacts.store import staging
+from exporter.artifacts.store import temporary_staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.bench.targets import BenchTarget
@@ -84,7 +83,7 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
         yield BenchPlan(tuple(targets), feeds, plain, tuple(refused), notes)
         return
     measured = plain is not None and any(artifact.path.resolve() == plain.resolve() for artifact in artifacts)
-    with staging(Path(tempfile.gettempdir())) as folder:
+    with temporary_staging() as folder:
         setup = EngineSetup(request, artifacts[0], signatures[0], feeds, plain, folder, progress)
         engines, missing = setup.prepare(plain_takes_part=measured)
         yield BenchPlan((*targets, *engines), feeds, setup.plain, (*refused, *missing), (*notes, *setup.notes))

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -15,6 +14,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from exporter.fault_injection.graph import Layer, OriginalGraph, get_shape
 from exporter.formats.onnx_preprocess.nodes import CLIP_VALUE
+from exporter.full_disks import temporary_parent
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.load import INLINE_BELOW
 from exporter.onnx_io.reader import read_model
@@ -35,7 +35,7 @@ def temp_folder(artifact: Path) -> Path:
     needed = FREE_SPACE_FACTOR * sum(path.stat().st_size for path in artifact.parent.glob(f"{artifact.name}*"))
     usable = MEMORY_FOLDER.is_dir() and os.access(MEMORY_FOLDER, os.W_OK)
     in_memory = usable and shutil.disk_usage(MEMORY_FOLDER).free > needed
-    return MEMORY_FOLDER if in_memory else Path(gettempdir())
+    return MEMORY_FOLDER if in_memory else temporary_parent()
 
 
 def split_model(path: Path, folder: Path) -> OriginalGraph:

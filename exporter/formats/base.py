@@ -126,6 +126,8 @@ class Format(ABC):
     """{what it computes in: the targets whose file is not the portable one}; none where it is missing."""
     embeds_manifest: bool = True
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
+    temporary_copies: int = 0
+    """How many times the size of the weights in float32 an export writes to the folder of temporary files at once."""
     hides_weights: str = ""
     """Why its weights cannot be listed; empty where they can."""
 

@@ -11,15 +11,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
-from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
 
 from exporter.artifacts.manifest_fields import OptionValue
-from exporter.artifacts.store import staging
+from exporter.artifacts.store import temporary_staging
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
@@ -80,7 +78,7 @@ def measure(variants: Sequence[Variant], shape: tuple[int, ...], request: WriteR
     """Return {variant: median milliseconds for an input of `shape`}, measured in turns."""
     clip = np.random.default_rng(0).standard_normal(shape, np.float32)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(staging(Path(gettempdir())))  # removed by a signal too
+        folder = stack.enter_context(temporary_staging())
         runs: dict[str, Callable[[], object]] = {}
         for number, variant in enumerate(variants):
             path, _ = save(variant.model, folder, f"v{number}", "", compress=False)

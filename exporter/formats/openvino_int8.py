@@ -7,18 +7,16 @@ held-out clips is taken. Layers that cost most accuracy are then left out until 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
-from exporter.artifacts.store import staging
+from exporter.artifacts.store import temporary_staging
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import UsageError
@@ -178,7 +176,7 @@ def _raised_precision() -> ComputePrecision:
 
 def _measure(quantized: Any, held_out: HeldOut) -> float:
     """Return the lowest signal-to-noise ratio of a model on the held-out clips, opened as the artifact will be."""
-    with staging(Path(tempfile.gettempdir())) as folder:  # removed by a signal too
+    with temporary_staging() as folder:
         path, _ = save(quantized, folder, "model", "", compress=False)
         with find_engine("openvino").open(path, RuntimeOptions(precision=_raised_precision())) as runtime:
             return held_out.lowest_snr(runtime)

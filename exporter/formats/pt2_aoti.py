@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest_fields import OptionValue
-from exporter.artifacts.store import staging
+from exporter.artifacts.store import temporary_staging
 from exporter.engines.aoti_metadata import CPU_FEATURES, KIND, METADATA, read_metadata
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
@@ -85,7 +84,7 @@ class AotiFormat(TorchArchiveFormat):
 def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
     from exporter.formats.bfloat16 import make_candidates, speed_notes
 
-    with staging(Path(tempfile.gettempdir())) as scratch:  # removed by a signal too
+    with temporary_staging() as scratch:
         for made in make_candidates(model, request):
             request.progress(f"pt2-aoti: compiling {made.name}")
             program = export_program(made.module, model, request.manifest.signature.batch)
@@ -99,7 +98,7 @@ def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
     module = select_outputs(model, request.outputs)
     batch = request.manifest.signature.batch
     names: list[Variant] = [name for name in VARIANTS if name == "plain" or model.conv_hints]
-    with staging(Path(tempfile.gettempdir())) as scratch:  # removed by a signal too
+    with temporary_staging() as scratch:
         packages: dict[Variant, Path] = {}
         for name in names:
             request.progress(f"pt2-aoti: compiling {name}")

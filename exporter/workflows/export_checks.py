@@ -128,11 +128,13 @@ def check_free_space(request: ExportRequest, model: BuiltModel) -> None:
     """Refuse an export for which the disk has too little space, before it is written and verified.
 
     Raises:
-        OutputError: the weights alone do not fit.
+        OutputError: the weights alone do not fit, or the temporary files of a format.
     """
     storing = {request.precision.compute, request.optimize.weight_dtype}
     each = model.parameters * min(WEIGHT_BYTES.get(name, 1) for name in storing)
-    check_space(request.output_dir, each * len(request.formats), request.artifact_name, "--output-dir")
+    copies = max(FORMATS[name].temporary_copies for name in request.formats)
+    size, temporary = each * len(request.formats), copies * WEIGHT_BYTES["fp32"] * model.parameters
+    check_space(request.output_dir, size, request.artifact_name, "--output-dir", temporary=temporary)
 
 
 def check_model(model: BuiltModel) -> None:

@@ -8,12 +8,11 @@ labels, masks and indices, and networks that draw random numbers must be refused
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import rebuild_network
-from exporter.artifacts.store import staging
+from exporter.artifacts.store import staging, temporary_staging
 from exporter.errors import UsageError
 from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
 from exporter.formats import load_artifact
@@ -82,7 +81,7 @@ def self_test(
             faults = list_faults(harness.graph, fault_types, quick=options.quick)
             results = run_faults(harness, faults, options, progress)
 
-    with timed(seconds, "samples"), staging(Path(gettempdir())) as folder:
+    with timed(seconds, "samples"), temporary_staging() as folder:
         samples = run_samples(fault_types, options, folder, progress)
 
     def make_inputs(seed: int, number: int) -> InputSet:

@@ -19,8 +19,9 @@ from exporter.bench.deployment.measuring import REFERENCE
 from exporter.bench.deployment.types import BYTES_PER_VALUE, DeploymentRequest, ExportedVariant, MissingRow, Variant
 from exporter.calibration_clips import CalibrationClips
 from exporter.errors import C3DExportError, CheckFailedError, OutputError, UnavailableError, UsageError
-from exporter.formats import load_artifact
-from exporter.full_disks import NO_SPACE, full_disk_error
+from exporter.formats import FORMATS, load_artifact
+from exporter.full_disks import full_disk_error
+from exporter.output_targets import check_space
 from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import environment, library_version
@@ -126,20 +127,17 @@ def _remove_old(parent: Path, own: Path) -> None:
 def require_space(folder: Path, model: BuiltModel, variants: Sequence[Variant]) -> None:
     """Check that all variants that are still to be written fit on the disk, and one more that is being written.
 
+    So must the temporary files of the format that writes the most of them.
+
     Raises:
         OutputError: there is too little space; nothing was written.
     """
     each = BYTES_PER_VALUE * model.parameters
-    missing = sum(not (folder / variant.slug / OUTCOME).is_file() for variant in variants)
-    needed = (missing + 1) * each if missing else 0
-    with translate_os_errors(folder):
-        free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OutputError(
-            f"{folder}: {count(missing, 'artifact')} of at most about {format_bytes(each)} each, and one while it is "
-            f"written, need {format_bytes(needed)}, and {format_bytes(free)} are free ({NO_SPACE}); --work-dir names "
-            "another disk, --format fewer formats"
-        )
+    missing = [variant for variant in variants if not (folder / variant.slug / OUTCOME).is_file()]
+    if missing:
+        what = f"the comparison ({count(len(missing), 'artifact')} of at most about {format_bytes(each)} each)"
+        temporary = each * max(FORMATS[variant.format].temporary_copies for variant in missing)
+        check_space(folder, (len(missing) + 1) * each, what, "--work-dir", temporary=temporary)
 
 
 def command_request(variant: Variant, request: DeploymentRequest) -> ExportRequest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.store import staging
+from exporter.artifacts.store import temporary_staging
 from exporter.engines import find_engine
 from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.formats import FORMATS, find_format, load_artifact
@@ -230,7 +229,7 @@ def _writable_place(path: Path) -> tuple[Path, str]:
         check_output_folder(path.parent, "the cache folder")
     except OutputError as error:
         rest = contextlib.ExitStack()
-        stage = rest.enter_context(staging(Path(tempfile.gettempdir())))  # removed whatever ends the run
+        stage = rest.enter_context(temporary_staging())
         atexit.register(rest.close)
         return stage / path.parent.name / path.name, f"not kept: {error}; C3D_EXPORT_CACHE names another folder"
     return path, "the file is kept for later runs"
