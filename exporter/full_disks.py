@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -44,20 +45,29 @@ def temporary_parent() -> Path:
 
 def is_full(folder: Path) -> bool:
     """Return whether a folder's disk has less free space than `MIN_FREE`; False where it cannot be known."""
-    space = _free_and_total(folder)
-    return space is not None and space[0] < min(MIN_FREE, MIN_FREE_FRACTION * space[1])
+    disk = find_disk(folder)
+    return disk is not None and disk.free < min(MIN_FREE, MIN_FREE_FRACTION * disk.total)
 
 
-def _free_and_total(folder: Path) -> tuple[int, int] | None:
-    """Return the bytes of the disk that a folder is on, or will be on; None where the system does not say."""
+@dataclass(frozen=True)
+class Disk:
+    """A disk: the system's number of it, its free bytes, and all of them."""
+
+    device: int
+    free: int
+    total: int
+
+
+def find_disk(folder: Path) -> Disk | None:
+    """Return the disk that a folder is on, or will be on; None where the system does not say."""
     for each in (folder, *folder.absolute().parents):
         try:
             usage = shutil.disk_usage(each)
+            return Disk(each.stat().st_dev, usage.free, usage.total)
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
             break
-        return usage.free, usage.total
     return None
 
 
@@ -67,11 +77,10 @@ def describe_full(folder: Path) -> str:
     A folder that a run hides in another one is not named.
     """
     folder = next((each.parent for each in (folder, *folder.parents) if each.name.startswith(PREFIX)), folder)
-    space = _free_and_total(folder)
     shown = ""
-    if space is not None:
-        free = f"{format_bytes(space[0])} free of " if is_full(folder) else ""  # what filled it may be removed by now
-        shown = f" ({free}{format_bytes(space[1])} in all)"
+    if (disk := find_disk(folder)) is not None:
+        free = f"{format_bytes(disk.free)} free of " if is_full(folder) else ""  # what filled it may be removed by now
+        shown = f" ({free}{format_bytes(disk.total)} in all)"
     if folder == temporary_parent():
         return f"cannot write temporary files to {folder}: {NO_SPACE}{shown}; TMPDIR=FOLDER names another folder"
     return f"cannot write to {folder}: {NO_SPACE}{shown}"

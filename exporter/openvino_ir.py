@@ -88,19 +88,22 @@ class IrModel:
         path: the XML file.
         name: the model's name.
         version: the version of the format.
-        layers: its layers in the order of the file, without those inside of loops and branches.
+        by_number: {number: layer} in the order of the file, without those inside of loops and branches.
         sources: {number of a layer: (number, output port) of the layer before it, for its first input}.
-        numbers: the number of each layer in `layers`.
         rt_info: {keys of nested elements, from the outermost: value}, of the whole model.
     """
 
     path: Path
     name: str
     version: str
-    layers: tuple[Layer, ...]
-    numbers: tuple[str, ...]
+    by_number: Mapping[str, Layer]
     sources: Mapping[str, tuple[str, str]]
     rt_info: Mapping[tuple[str, ...], str]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers."""
+        return tuple(self.by_number.values())
 
     @property
     def weights_path(self) -> Path:
@@ -114,18 +117,17 @@ class IrModel:
         Raises:
             ArtifactError: an output is not connected, or an input has no shape.
         """
-        by_number = dict(zip(self.numbers, self.layers, strict=True))
         parameters = [layer for layer in self.layers if layer.type == "Parameter"]
         if unconnected := [layer.name for layer in parameters if not layer.ports]:
             raise ArtifactError(f"{self.path}: its input {unconnected[0]} has no shape")
         inputs = [(layer.name, next(iter(layer.ports.values()))) for layer in parameters]
         outputs: list[tuple[str, Port]] = []
-        for number, layer in by_number.items():
+        for number, layer in self.by_number.items():
             if layer.type == "Result":
                 source, port = self.sources.get(number, ("", ""))
-                if source not in by_number or port not in by_number[source].ports:
+                if source not in self.by_number or port not in self.by_number[source].ports:
                     raise ArtifactError(f"{self.path}: its output {layer.name} is not connected")
-                outputs.append((by_number[source].name, by_number[source].ports[port]))
+                outputs.append((self.by_number[source].name, self.by_number[source].ports[port]))
         return Signature(
             tuple(_spec(name, port) for name, port in inputs), tuple(_spec(name, port) for name, port in outputs)
         )
@@ -183,8 +185,7 @@ def read_ir(path: Path) -> IrModel:
         path,
         reader.attributes.get("name", ""),
         reader.attributes.get("version", ""),
-        tuple(reader.layers.values()),
-        tuple(reader.layers),
+        reader.layers,
         reader.sources,
         reader.rt_info,
     )

@@ -10,14 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import OutputError, UsageError
-from exporter.full_disks import temporary_parent
+from exporter.full_disks import NO_SPACE, Disk, find_disk, temporary_parent
 from exporter.isolation.streams import standard_stream
 from exporter.storage import Location, check_url, local_path, write_bytes
 from models.paths import atomic_write, same_file
@@ -138,27 +137,18 @@ def check_space(folder: Path, size: int, what: str, option: str = "", *, tempora
     Raises:
         OutputError: there is too little space.
     """
-    disk, scratch = _find_disk(folder), _find_disk(temporary_parent()) if temporary else None
-    if disk is not None and scratch is not None and disk[0] == scratch[0]:
+    disk, scratch = find_disk(folder), find_disk(temporary_parent()) if temporary else None
+    if disk is not None and scratch is not None and disk.device == scratch.device:
         size, scratch, what = size + temporary, None, f"{what} with its temporary files (TMPDIR={temporary_parent()})"
     _require_free(disk, size, f"{option} {folder}".lstrip(), what)
     _require_free(scratch, temporary, f"TMPDIR={temporary_parent()}", f"{what} (its temporary files)")
 
 
-def _find_disk(folder: Path) -> tuple[int, int] | None:
-    """Return the number of the disk that a folder is on, or will be on, and its free bytes; None where not known."""
-    try:
-        nearest = _nearest_folder(folder)
-        return nearest.stat().st_dev, shutil.disk_usage(nearest).free
-    except (OSError, ValueError):  # the file system does not say
-        return None
-
-
-def _require_free(disk: tuple[int, int] | None, size: int, where: str, what: str) -> None:
-    if disk is not None and disk[1] < size:
+def _require_free(disk: Disk | None, size: int, where: str, what: str) -> None:
+    if disk is not None and disk.free < size:
         raise OutputError(
             f"{where}: cannot be written to: {what} needs at least {format_bytes(size)}, and "
-            f"{format_bytes(disk[1])} are free there (No space left on device)"
+            f"{format_bytes(disk.free)} are free there ({NO_SPACE})"
         )
 
 

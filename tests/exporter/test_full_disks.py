@@ -79,6 +79,7 @@ def test_other_errors_on_a_full_disk(error: Exception, tmp_path: Path, monkeypat
 
 def test_the_disk_of_temporary_files_is_the_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary, output = tmp_path / "temporary", tmp_path / "output"
+    temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     fill(monkeypatch, temporary)
     error = full_disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), output)

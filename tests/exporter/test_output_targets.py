@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
+from exporter import output_targets
 from exporter.errors import OutputError, UsageError
+from exporter.full_disks import Disk
 from exporter.output_targets import (
     check_distinct,
     check_output_file,
@@ -153,6 +155,22 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(4096, 4096, 0))
     with pytest.raises(OutputError, match="needs at least 512 bytes, and 0 bytes are free there"):
         check_space(tmp_path / "new", 512, "c3d", "-o")
+
+
+def test_temporary_files_must_fit_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {1: 900, 2: 500}  # of two disks
+    disks = {tmp_path: 1, tmp_path / "scratch": 2}
+    monkeypatch.setattr(output_targets, "temporary_parent", lambda: tmp_path / "scratch")
+    monkeypatch.setattr(
+        output_targets, "find_disk", lambda folder: Disk(disks[folder], free[disks[folder]], total=10_000)
+    )
+    check_space(tmp_path, 900, "c3d", "-o", temporary=500)
+    with pytest.raises(OutputError, match=r"^TMPDIR=.*scratch: .* needs at least 501 bytes, and 500 bytes are free"):
+        check_space(tmp_path, 900, "c3d", "-o", temporary=501)
+    disks[tmp_path / "scratch"] = 1
+    check_space(tmp_path, 400, "c3d", "-o", temporary=500)
+    with pytest.raises(OutputError, match=r"^-o .* needs at least 901 bytes, and 900 bytes are free"):
+        check_space(tmp_path, 400, "c3d", "-o", temporary=501)
 
 
 def test_a_folder_that_will_be_made_is_noted(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ from itertools import combinations
 import numpy as np
 import onnx
 
-from exporter.fault_injection.faults.base import FaultSite, FaultType, FindSites, Generator, find_outputs, insert_after
+from exporter.fault_injection.faults.base import (
+    FaultSite,
+    FaultType,
+    FindSites,
+    Generator,
+    change_values,
+    find_outputs,
+    insert_after,
+)
 from exporter.fault_injection.graph import FaultyGraph, OriginalGraph, set_attribute
 from exporter.formats.onnx_preprocess.nodes import PREFIX
 from exporter.onnx_io.attributes import get_attributes
@@ -19,10 +27,10 @@ COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 def _change_nodes(operators: tuple[str, ...], change: Callable[[FaultyGraph, onnx.NodeProto], None]) -> FindSites:
     """Change the nodes of some operators."""
 
-    def at(value: str) -> FaultSite:
-        return FaultSite(value, None, lambda faulty, _: change(faulty, faulty.producer(value)))
+    def inject(faulty: FaultyGraph, value: str, _: Generator) -> None:
+        change(faulty, faulty.producer(value))
 
-    return lambda graph: [at(value) for value in _find_decisions(*operators)(graph)]
+    return change_values(_find_decisions(*operators), inject, attributable=False)
 
 
 def _find_decisions(*operators: str) -> Callable[[OriginalGraph], Iterable[str]]:

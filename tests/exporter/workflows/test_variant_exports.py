@@ -278,7 +278,10 @@ def test_too_little_space_is_refused_before_anything_is_written(
 ) -> None:
     size = 4 * small.parameters
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=3 * size))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3 * size))
     require_space(tmp_path, small, (PORTABLE, CPU))
-    with pytest.raises(OutputError, match=f"3 artifacts of .* need {format_bytes(4 * size)}, and .* --work-dir"):
+    with pytest.raises(OutputError, match=f"--work-dir .*3 artifacts of .* at least {format_bytes(4 * size)}, and"):
         require_space(tmp_path, small, (PORTABLE, CPU, SCRIPT))
+    # what AOTInductor writes to the folder of temporary files, which is on the same disk
+    with pytest.raises(OutputError, match=f"at least {format_bytes(8 * size)}, and"):
+        require_space(tmp_path, small, (Variant("pt2-aoti"),))
