@@ -1,4 +1,4 @@
-"""An artifact's files on disk: its model and the manifest beside it, read and compared with their sizes and hashes."""
+"""An artifact's files on disk: its model, data and manifest, read and compared with their sizes and hashes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, IntegrityError
 from exporter.file_state import FileState, file_state, hashed_file_state
+from exporter.types import FormatName
 from models.config import MAX_MANIFEST_BYTES
 from models.paths import is_plain_name, read_small_file
 
@@ -53,6 +54,36 @@ def manifest_path(model: Path) -> Path:
 def has_manifest(model: Path) -> bool:
     """Return whether something is beside a model under the name of its manifest; `read_manifest` says if it is one."""
     return os.path.lexists(manifest_path(model))
+
+
+def data_files(path: Path, artifact_format: FormatName) -> tuple[Path, ...]:
+    """Return the files beside a model file that hold weights of it.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    if artifact_format == "onnx":
+        from exporter.onnx_io.external_data import external_files
+
+        return external_files(path)
+    if artifact_format == "openvino":
+        from exporter.openvino_ir import WEIGHTS_SUFFIX
+
+        return (path.with_suffix(WEIGHTS_SUFFIX),)
+    return ()
+
+
+def read_data_names(model: Path) -> list[str]:
+    """Return the names of the data files of an ONNX model, whether they are there or not.
+
+    Raises:
+        ArtifactError: the model is missing, or no ONNX model.
+        LimitError: its functions expand to too many nodes.
+    """
+    from exporter.onnx_io.external_data import external_locations
+    from exporter.onnx_io.load import load_without_weights
+
+    return external_locations(load_without_weights(model), model)
 
 
 def sha256_file(path: Path) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from exporter.artifacts.contents import data_files
 from exporter.artifacts.files import (
     MANIFEST_SUFFIX,
     check_integrity,
+    data_files,
     has_manifest,
     manifest_path,
     read_manifest_text,

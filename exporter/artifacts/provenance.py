@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.artifacts.contents import data_files
-from exporter.artifacts.files import manifest_path
+from exporter.artifacts.files import data_files, manifest_path
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError, IntegrityError, UsageError
 from exporter.file_state import FileState, hashed_file_state

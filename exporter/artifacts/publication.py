@@ -32,13 +32,13 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.artifacts.contents import read_data_names
 from exporter.artifacts.files import (
     MANIFEST_SUFFIX,
     check_integrity,
     file_entry,
     has_manifest,
     manifest_path,
+    read_data_names,
     read_manifest,
 )
 from exporter.artifacts.manifest import Manifest

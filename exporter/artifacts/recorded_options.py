@@ -45,7 +45,8 @@ def find_build_options(artifact: LoadedArtifact, reference: BuildOptions) -> Bui
     same = checkpoint is not None and reference.weights is None
     new_head = checkpoint is not None and bool(checkpoint.reinitialized)
     choices = _Choices(artifact, manifest, reference, config, all_stated=not same)
-    return BuildOptions(
+    return replace(
+        choices.common(),
         num_classes=config.num_classes if new_head else None,
         pool5=config.pool5 if config.variant == "c3d" and choices.states("pool5") else None,
         seed=manifest.network.seed if new_head else 0,
@@ -53,34 +54,20 @@ def find_build_options(artifact: LoadedArtifact, reference: BuildOptions) -> Bui
         layout=checkpoint.layout if same and checkpoint else reference.layout,
         selection=choices.selection(checkpoint) if same and checkpoint else reference.selection,
         new_head=new_head,
-        input_size=None if config.clip_shape == C3DConfig().clip_shape else config.clip_shape,
-        variant=None if config.variant == "c3d" else config.variant,
-        labels=choices.labels(),
-        preprocess=choices.preprocess(),
-        mean=choices.mean(),
     )
 
 
 def _seeded(choices: _Choices) -> BuildOptions:
     """Return the options of a network that a seed initialised."""
-    usual, config = C3DConfig(), choices.config
-
-    def differs(name: str) -> Any:
-        return None if getattr(config, name) == getattr(usual, name) else getattr(config, name)
-
-    return BuildOptions(
-        num_classes=differs("num_classes"),
-        batch_norm=config.batch_norm,
-        pool5=differs("pool5"),
+    return replace(
+        choices.common(),
+        num_classes=choices.unusual("num_classes"),
+        batch_norm=choices.config.batch_norm,
+        pool5=choices.unusual("pool5"),
         seed=choices.manifest.network.seed,
-        base_channels=config.base_channels,
-        feature_dim=differs("feature_dim"),
-        fc7_dim=differs("fc7_dim"),
-        input_size=None if config.clip_shape == usual.clip_shape else config.clip_shape,
-        variant=differs("variant"),
-        labels=choices.labels(),
-        preprocess=choices.preprocess(),
-        mean=choices.mean(),
+        base_channels=choices.config.base_channels,
+        feature_dim=choices.unusual("feature_dim"),
+        fc7_dim=choices.unusual("fc7_dim"),
     )
 
 
@@ -99,6 +86,21 @@ class _Choices:
     reference: BuildOptions
     config: C3DConfig
     all_stated: bool = False
+
+    def common(self) -> BuildOptions:
+        """Return the options that a network with a checkpoint and one without have alike."""
+        return BuildOptions(
+            input_size=self.unusual("clip_shape"),
+            variant=self.unusual("variant"),
+            labels=self.labels(),
+            preprocess=self.preprocess(),
+            mean=self.mean(),
+        )
+
+    def unusual(self, name: str) -> Any:
+        """Return a field of the network's configuration; None where it is the published network's."""
+        value = getattr(self.config, name)
+        return None if value == getattr(C3DConfig(), name) else value
 
     def states(self, setting: str) -> bool:
         """Return whether the command must state a setting."""

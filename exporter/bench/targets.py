@@ -1,8 +1,10 @@
 """What is measured: one model in one engine, in a process of its own."""
 
+import base64
+import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,4 +46,5 @@ class BenchTarget:
     def job(self, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         """Return what its process is asked to load, for `shapes` of its inputs."""
         options = replace(self.options, threads=threads, input_shapes=shapes)
-        return {"path": str(self.path), "runtime": self.engine.runtime, "options": asdict(options)}
+        pickled = base64.b64encode(pickle.dumps(options)).decode()
+        return {"path": str(self.path), "runtime": self.engine.runtime, "options": pickled}

@@ -5,7 +5,7 @@ adapter that `verify` opens too (`exporter.engines`). Requests are lines of JSON
 
     {"do": "import", "library": "onnxruntime", "runtime": "module:callable"}
     {"peak": bytes}
-    {"do": "load", "path": "m.onnx", "runtime": "module:callable", "options": {…}}
+    {"do": "load", "path": "m.onnx", "runtime": "module:callable", "options": "gASV…"}
     {"seconds": 0.6, "engine": "onnxruntime 1.32.0 (cpu)"}
     {"do": "feed", "inputs": […], "seed": 0, "warmup": 2, "outputs": ["y"]}
     {"seconds": 0.2, "outputs": [[…]], "peak": bytes}
@@ -16,17 +16,19 @@ adapter that `verify` opens too (`exporter.engines`). Requests are lines of JSON
     {"do": "multiply", "size": 1024, "library": "torch", "threads": 2, "least": 0.2}
     {"seconds": [0.01, …]}
 
-`options` are `RuntimeOptions`. `feed` draws the inputs, makes the first call (timed) and the warm-up calls; `run` calls
-until `least` seconds are over, at least once; `rows` runs each row of the inputs' files, and writes an array
-(rows, …) for each output, in the order of `names`. The reply can also be
+`options` are pickled `RuntimeOptions` in base64. `feed` draws the inputs, makes the first call (timed) and the warm-up
+calls; `run` calls until `least` seconds are over, at least once; `rows` runs each row of the inputs' files, and writes
+an array (rows, …) for each output, in the order of `names`. The reply can also be
 {"error": {"kind": "missing" | "refused" | "failed", "message": "…"}}. The end of stdin ends the process.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
+import pickle
 import sys
 import time
 from types import ModuleType
@@ -92,7 +94,8 @@ class Session:
 
         from exporter.engines import import_attribute
 
-        opener, options = import_attribute(request["runtime"]), make_options(request["options"])
+        opener = import_attribute(request["runtime"])
+        options: RuntimeOptions = pickle.loads(base64.b64decode(request["options"]))  # noqa: S301 - made by our parent
         self.runtime = opener(Path(request["path"]), options)
         self.runtime.authorize()  # hashing a file is no part of loading it
         start = time.perf_counter()
@@ -165,30 +168,6 @@ def time_calls(call: Callable[[], object], least: float) -> list[float]:
         if end >= over:
             break
     return taken
-
-
-def make_options(fields: Mapping[str, Any]) -> RuntimeOptions:
-    """Return `RuntimeOptions` from JSON, which has lists for tuples and dictionaries for dataclasses."""
-    from exporter.engines.base import RuntimeOptions
-    from exporter.file_state import FileState
-    from exporter.load_checks import Vouched
-    from models.specs import Signature, TensorSpec
-
-    def specs(side: str) -> tuple[TensorSpec, ...]:
-        values = fields["signature"][side]
-        return tuple(TensorSpec(value["name"], value["dtype"], tuple(value["shape"])) for value in values)
-
-    converted: dict[str, Any] = {
-        **fields,
-        "signature": fields["signature"] and Signature(specs("inputs"), specs("outputs")),
-        "input_shapes": {name: tuple(shape) for name, shape in fields["input_shapes"].items()},
-        "vouched": Vouched(fields["vouched"]["everything"], tuple(fields["vouched"]["sha256"])),
-        "states": tuple(
-            FileState(state["path"], state["bytes"], state["sha256"], tuple(state["identity"]))
-            for state in fields["states"]
-        ),
-    }
-    return RuntimeOptions(**converted)
 
 
 def draw(inputs: list[dict[str, Any]], seed: int, row: int | None = None) -> dict[str, Any]:

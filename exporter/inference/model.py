@@ -12,8 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.artifacts.contents import data_files
-from exporter.artifacts.files import sha256_file
+from exporter.artifacts.files import data_files, sha256_file
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import find_engine
 from exporter.engines.base import Runtime, RuntimeOptions

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.artifacts.contents import data_files
-from exporter.artifacts.files import sha256_file
+from exporter.artifacts.files import data_files, sha256_file
 from exporter.engines import find_engine, open_reference, require_float64
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from exporter.artifacts.contents import data_files
-from exporter.artifacts.files import file_entry, manifest_path, sha256_file
+from exporter.artifacts.files import data_files, file_entry, manifest_path, sha256_file
 from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.rebuilding import move_manifest
 from exporter.artifacts.store import check_name, staging

@@ -11,12 +11,14 @@ from helpers.manifests import MANIFEST
 from exporter.artifacts.files import (
     check_files,
     check_integrity,
+    data_files,
     file_entry,
     manifest_path,
     read_manifest,
 )
 from exporter.artifacts.manifest_fields import FileEntry
 from exporter.errors import ArtifactError, BadInputError, IntegrityError
+from exporter.types import FormatName
 from models.class_names.reading import LINE_OVERHEAD, MAX_BYTES, check_names
 from models.config import MAX_MANIFEST_BYTES, C3DConfig
 
@@ -89,3 +91,8 @@ def test_a_file_that_is_listed_twice(model: Path) -> None:
     entry = file_entry(model)
     with pytest.raises(ArtifactError, match=r"lists c3d.onnx twice"):
         check_integrity(model, replace(MANIFEST, files=(entry, entry)))
+
+
+@pytest.mark.parametrize(("name", "files"), [("openvino", ["m.bin"]), ("torchscript", []), ("pt2", [])])
+def test_the_files_with_its_weights(name: FormatName, files: list[str], tmp_path: Path) -> None:
+    assert [path.name for path in data_files(tmp_path / "m.xml", name)] == files
