@@ -30,7 +30,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.paths import PATH
 from exporter.cli.precision_options import precision_options, take_precision_options
-from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_option
+from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_key_option
 from exporter.cli.sections import LazyCommands, SectionedGroup
 from exporter.isolation import streams
 from exporter.isolation.supervisor import supervise
@@ -143,7 +143,7 @@ COMMANDS = {
 @click.option("--name", default="c3d", help="File name without suffix.")
 @click.option("--no-verify", is_flag=True, help="Publish without verifying.")
 @checkpoint_hash_option
-@sign_option
+@sign_key_option()
 @device_options
 @limit_options()
 @json_options
@@ -171,7 +171,7 @@ def cli(
         parity=take(ParityOptions, options),
         optimize=take(OptimizeOptions, options),
         verify=not no_verify,
-        sign=read_signing_key(options.pop("sign")),
+        sign=read_signing_key(options.pop("sign_key")),
         **options,
     )
 

@@ -16,7 +16,7 @@ from exporter.cli.options import (
     take_inputs,
 )
 from exporter.cli.paths import PATH
-from exporter.cli.provenance_options import artifact_hash_option, read_signing_key, sign_option, verify_key_option
+from exporter.cli.provenance_options import artifact_hash_option, read_signing_key, sign_key_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
 from exporter.requests import OptimizeRequest
 from exporter.types import OptimizeOptions
@@ -49,7 +49,7 @@ from exporter.types import OptimizeOptions
 @seed_option("Seed of the inputs for the comparison.")
 @verify_key_option
 @artifact_hash_option
-@sign_option
+@sign_key_option()
 @limit_options("Refuse a verification that would take more, before it starts. ")
 @json_options
 def optimize_command(
@@ -81,7 +81,7 @@ def optimize_command(
         max_memory=options["max_memory"],
         verify_keys=options["verify_keys"],
         expect_sha256=options["expect_sha256"],
-        sign=read_signing_key(options["sign"]),
+        sign=read_signing_key(options["sign_key"]),
     )
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.optimize import optimization_to_dict, print_optimization

@@ -46,25 +46,22 @@ artifact_hash_option = expect_option("the model file, or the manifest where that
 checkpoint_hash_option = expect_option("the checkpoint")
 load_options = combine(trust_option, verify_key_option)
 """What an artifact must be before it is opened: fields of `exporter.load_checks.LoadChecks`."""
-sign_option = click.option(
-    "--sign",
-    type=PATH,
-    metavar="KEY",
-    help="Sign the manifest with this Ed25519 private key, a PEM file; its passphrase is asked for, or taken from "
-    f"${PASSPHRASE}.",
-)
 
-signing_key_option = click.option(
-    "--sign-key",
-    type=PATH,
-    required=True,
-    metavar="KEY",
-    help=f"The Ed25519 private key, a PEM file; its passphrase is asked for, or taken from ${PASSPHRASE}.",
-)
+
+def sign_key_option(*, required: bool = False) -> Callable[[Command], Command]:
+    """Return the option `--sign-key`; `read_signing_key` reads its value."""
+    return click.option(
+        "--sign-key",
+        type=PATH,
+        required=required,
+        metavar="KEY",
+        help="Sign the manifest with this Ed25519 private key, a PEM file; its passphrase is asked for, or taken from "
+        f"${PASSPHRASE}.",
+    )
 
 
 def read_signing_key(path: Path | None) -> SigningKey | None:
-    """Read the key of `--sign`, and ask for its passphrase on a terminal.
+    """Read the key of `--sign-key`, and ask for its passphrase on a terminal.
 
     Raises:
         BadInputError, UsageError, UnavailableError: see `exporter.signing.SigningKey.read`.

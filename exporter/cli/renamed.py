@@ -9,20 +9,28 @@ RENAMED_OPTIONS = {
     "--plain": "--engine-model",
     "--prefer": "--optimize-for",
     "--runtime": "--engine",
+    "--sign": "--sign-key",
     "--tune": "--autotune",
     "--weights-as": "--weight-dtype",
 }
 RENAMED_COMMANDS = {"checkpoints": "layouts"}
 NO_COMMANDS = {"export": "there is no command export: c3d-export exports by its options, c3d-export --format onnx"}
 """{what is taken for a command: what to write instead}"""
+MISSING = {
+    "videos": "The model comes first, then the videos: {command} MODEL VIDEO",
+    "output": "Name the file to write: {command} CHECKPOINT -o c3d.safetensors",
+    "sign_key": "Name the file of the private key: {command} ARTIFACT --sign-key sign.key",
+}
+"""{parameter that is missing: what to write}"""
 RENAMED_INPUT_TYPES = {"bright pixel": "impulse"}
 
 
 def explain_renaming(error: click.ClickException) -> click.ClickException:
     """Return a usage error that states the right name of an option or command, or what is missing, else the error."""
-    if isinstance(error, click.MissingParameter) and error.ctx and error.param and error.param.name == "videos":
-        order = f"The model comes first, then the videos: {error.ctx.command_path} MODEL VIDEO"
-        return click.MissingParameter(order, error.ctx, error.param)
+    if isinstance(error, click.MissingParameter) and error.ctx and error.param and error.param.name in MISSING:
+        return click.MissingParameter(
+            MISSING[error.param.name].format(command=error.ctx.command_path), error.ctx, error.param
+        )
     if isinstance(error, click.NoSuchOption):
         old, new = error.option_name, RENAMED_OPTIONS.get(error.option_name)
         known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []

@@ -34,7 +34,7 @@ SECTIONS: Sections = MappingProxyType(
         ),
         "Engine": ("engine", "device", "threads", "allow_fallback", "runner", "ray_address", "workers"),
         "Limits": ("timeout", "max_memory"),
-        "Provenance": ("expect_sha256", "sign", "sign_key", "verify_keys", "trust"),
+        "Provenance": ("expect_sha256", "sign_key", "verify_keys", "trust"),
         "Reports": ("as_json", "csv", "html", "junit", "debug", "version"),
     }
 )

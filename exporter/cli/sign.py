@@ -8,18 +8,18 @@ import click
 
 from exporter.cli.options import json_options, limit_options
 from exporter.cli.paths import PATH
-from exporter.cli.provenance_options import read_signing_key, signing_key_option, verify_key_option
+from exporter.cli.provenance_options import read_signing_key, sign_key_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
 
 
 @click.command("sign", cls=SectionedCommand)
 @click.argument("artifacts", nargs=-1, required=True, type=PATH)
-@signing_key_option
+@sign_key_option(required=True)
 @verify_key_option
 @limit_options()
 @json_options
 def sign_command(artifacts: tuple[Path, ...], sign_key: Path, as_json: bool, **options: Any) -> None:
-    """Sign the manifests of ARTIFACTS (files, or folders with them), as export does with --sign.
+    """Sign the manifests of ARTIFACTS (files, or folders with them), as export does with --sign-key.
 
     Each is first checked as `verify integrity` checks it; none is signed unless all pass (exit code 1). Model files
     stay as they are. The parity that a manifest states is signed as it is, not computed again: `verify parity` does

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from exporter.artifacts.files import has_manifest
 from exporter.artifacts.loading import LoadedArtifact, by_suffix, find_model, wrong_file
 from exporter.artifacts.loading import load_artifact as _load_artifact
 from exporter.engines.base import RuntimeOptions
@@ -73,6 +72,6 @@ def load_artifact(path: Path, checks: LoadChecks | None = None, takes: Iterable[
     """
     taken = tuple(FORMATS[name] for name in takes) or tuple(FORMATS.values())
     model = find_model(path)
-    if model.suffix == FORMATS["torchscript"].suffix and not has_manifest(model) and is_plain_checkpoint(model):
+    if is_plain_checkpoint(model):
         raise wrong_file(model, taken)
     return _load_artifact(path, tuple(FORMATS.values()), checks, taken)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
+from exporter.artifacts.files import has_manifest
 from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
@@ -139,8 +140,9 @@ def is_torchscript_archive(path: Path) -> bool:
 
 
 def is_plain_checkpoint(path: Path) -> bool:
-    """Return whether a file is an archive that torch.save wrote, by its members' names."""
-    return has_member(path, "/data.pkl") and not is_torchscript_archive(path)
+    """Return whether a file is called as a TorchScript archive is, and is what torch.save wrote, without a manifest."""
+    named = path.suffix == TorchScriptFormat.suffix and not has_manifest(path)
+    return named and has_member(path, "/data.pkl") and not is_torchscript_archive(path)
 
 
 def save_archive(module: torch.jit.ScriptModule, extra: dict[str, str]) -> BinaryIO:

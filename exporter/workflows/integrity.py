@@ -33,6 +33,7 @@ from exporter.errors import ArtifactError, C3DExportError, IntegrityError, Refus
 from exporter.file_state import require_unchanged
 from exporter.formats import FORMATS, find_format
 from exporter.formats.base import Format
+from exporter.formats.torchscript import is_plain_checkpoint
 from exporter.load_checks import LoadChecks
 from exporter.onnx_io.data_links import link_fault
 from exporter.signing import read_public_keys
@@ -153,7 +154,7 @@ def _find(path: Path) -> tuple[Path, Format]:
     """Return the model file that a path names, itself or by its manifest, and its format; it need not be there."""
     model = path.with_suffix("") if path.suffix == MANIFEST_SUFFIX else path
     form = find_format(model)
-    if form is None:
+    if form is None or is_plain_checkpoint(model):
         require_file(path, "file", ArtifactError)
         raise wrong_file(path, FORMATS.values())
     recover(model.parent)

@@ -217,7 +217,7 @@ def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str
     if request.sign is None:
         return ()
     if not any(path.suffix == MANIFEST_SUFFIX for path in files):
-        return ("--sign: nothing was signed: a signature is in the manifest, and no file with one was written",)
+        return ("--sign-key: nothing was signed: a signature is in the manifest, and no file with one was written",)
     return request.sign.notes
 
 

@@ -16,7 +16,7 @@ COMMANDS = {
     "feed": ("c3d-export", "bench", "model.onnx", "--feed", "x=PIPE.npy"),
     "reference": ("verify", "parity", "model.onnx", "--against", "PIPE.onnx"),
     "baseline": ("verify", "parity", "model.onnx", "--against", "model.onnx", "--baseline", "PIPE.json"),
-    "signing key": ("c3d-export", "--format", "onnx", "--sign", "PIPE"),
+    "signing key": ("c3d-export", "--format", "onnx", "--sign-key", "PIPE"),
     "weights": ("c3d-export", "convert", "PIPE.pth", "-o", "x.safetensors"),
 }
 

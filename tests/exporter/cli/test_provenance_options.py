@@ -1,4 +1,4 @@
-"""Keys of `--sign` are read before anything else is done, and their passphrase is asked for on a terminal."""
+"""Keys of `--sign-key` are read before anything else is done, and their passphrase is asked for on a terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_a_bad_key_ends_an_export_before_it_begins(
         (tmp_path / "none.key", 3, "no such private key"),
         (secret, 2, "the key is encrypted"),
     ):
-        done = call("c3d-export", "--format", "onnx", "--sign", key, cwd=tmp_path, capture=capfd)
+        done = call("c3d-export", "--format", "onnx", "--sign-key", key, cwd=tmp_path, capture=capfd)
         assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
         assert line in done.stderr
     monkeypatch.setenv("C3D_EXPORT_KEY_PASSPHRASE", "guess")
-    done = call("c3d-export", "--format", "onnx", "--sign", secret, cwd=tmp_path, capture=capfd)
+    done = call("c3d-export", "--format", "onnx", "--sign-key", secret, cwd=tmp_path, capture=capfd)
     assert (done.returncode, "wrong passphrase" in done.stderr) == (3, True)
     assert not os.path.lexists(tmp_path / "artifacts")
 

@@ -15,6 +15,8 @@ RENAMED = {
     "--plain": (["c3d-export", "bench", "m.onnx", "--plain", "p.onnx"], "--engine-model"),
     "--runtime": (["verify", "parity", "--runtime", "onnxruntime"], "--engine"),
     "--growth": (["verify", "parity", "--growth=3"], "--max-growth"),
+    "--sign on export": (["c3d-export", "--format", "onnx", "--sign", "a.key"], "--sign-key"),
+    "--sign on optimize": (["c3d-export", "optimize", "m.onnx", "--sign=a.key"], "--sign-key"),
     "checkpoints": (["c3d-export", "checkpoints"], "layouts"),
     "bright pixel": (["verify", "parity", "--inputs", "random,bright pixel"], "'impulse'"),
 }
@@ -41,6 +43,19 @@ def test_a_video_without_a_model_is_told_the_order(
     done = call("c3d-export", command, "video.mp4", cwd=tmp_path, capture=capfd)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(f": c3d-export {command} MODEL VIDEO\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [(["convert", "c3d.pth"], "-o c3d.safetensors"), (["sign", "c3d.onnx"], "ARTIFACT --sign-key sign.key")],
+)
+def test_a_missing_option_is_told_what_to_give(
+    words: list[str], instead: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = call("c3d-export", *words, cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"{instead}\n")
+    assert f"c3d-export {words[0]} " in done.stderr.splitlines()[-1]
 
 
 def test_a_command_that_never_had_the_option_suggests_nothing(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from helpers.checkpoints import narrow_state
 from helpers.exported import NARROW
 from helpers.manifests import MANIFEST
 from helpers.run import call, python
@@ -163,6 +165,18 @@ def test_without_a_manifest_it_fails_and_says_so(onnx_file: Path, capsys: pytest
     done = call("verify", "integrity", onnx_file, cwd=onnx_file.parent, capture=capsys)
     assert done.returncode == 1
     assert "has no manifest beside it (c3d.onnx.json)" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["c3d.pt", "c3d.pth"])
+@pytest.mark.parametrize("command", [["verify", "integrity"], ["c3d-export", "sign", "--sign-key", "ours.key"]])
+def test_a_checkpoint_is_told_from_an_artifact(
+    name: str, command: list[str], keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(narrow_state(), tmp_path / name)
+    shutil.copy(keys / "ours.key", tmp_path)
+    done = call(*command, name, cwd=tmp_path, capture=capsys)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.endswith(f"to export it: c3d-export --format onnx --weights {name}\n")
 
 
 def test_the_artifacts_folder_and_junit(onnx_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
