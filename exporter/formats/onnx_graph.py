@@ -15,7 +15,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.artifacts.manifest_fields import OptionValue
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Attempt, WriteRequest, WriteResult
-from exporter.passes.names import unused_name
+from exporter.passes.names import UsedNames
 from exporter.types import BLOCKED_OPSET, OptimizeOptions
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -218,7 +218,7 @@ def rename_nodes(model: ir.Model, prefix: str, parameters: Container[str]) -> No
         value.name = old.removeprefix(prefix)
         model.graph.initializers[value.name] = value
     outputs = {value.name for value in model.graph.outputs}
-    taken: set[str] = set()
+    taken = UsedNames()
     layer = ""
     for node in model.graph:
         weights = [name for value in node.inputs if value is not None and (name := str(value.name)).endswith(".weight")]
@@ -228,8 +228,7 @@ def rename_nodes(model: ir.Model, prefix: str, parameters: Container[str]) -> No
             name = layer
         else:
             name = f"{layer}.{node.op_type.lower()}".lstrip(".")
-        node.name = unused_name(taken, name)
-        taken.add(node.name)
+        node.name = taken.new(name)
         for value in node.outputs:
             if value.name not in outputs:
                 value.name = f"{node.name}.out" if len(node.outputs) == 1 else f"{node.name}.out{value.index()}"

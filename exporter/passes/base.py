@@ -12,7 +12,7 @@ import abc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -25,9 +25,6 @@ from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
 from exporter.passes.graph import display_name, find_nodes, get_opset, infer_shapes
 from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    pass
 
 PASSES_OPSET = 13
 """The first opset in which Slice, ReduceSum, Unsqueeze and others have the inputs that passes write."""
@@ -72,12 +69,11 @@ class GraphPass(ir.passes.InPlacePass):
         Shapes are inferred before it runs (`exporter.passes.graph`).
         """
 
-    def decide(self, node: ir.Node, action: str, reason: str, error: float | None = None) -> None:
-        """Record what became of `node`."""
+    def decide(self, node: ir.Node, action: str, reason: str, error: float | None = None, **known: Any) -> None:
+        """Record what became of `node`; `known` are further fields of its `Decision`, such as times."""
         remedy = reason.remedy if isinstance(reason, Refusal) else ""
-        self.decisions.append(
-            Decision(display_name(node), node.op_type, action, str(reason), error=error, remedy=remedy)
-        )
+        name, operator = display_name(node), node.op_type
+        self.decisions.append(Decision(name, operator, action, str(reason), error=error, remedy=remedy, **known))
 
 
 class NodePass(GraphPass):

@@ -7,7 +7,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.graph import add_initializer, constant, get_opset, used_names
-from exporter.passes.names import unused_name
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax and ReduceMean take their axes as an input."""
@@ -46,9 +45,9 @@ def insert_node(
         **attributes: the node's attributes.
     """
     used = used_names(model)
-    node = ir.node(operator, inputs, attributes, name=unused_name(used, name))
+    node = ir.node(operator, inputs, attributes, name=used.new(name))
     value = node.outputs[0]
-    value.name, value.shape = unused_name(used, output or f"{name}.out"), shape
+    value.name, value.shape = used.new(output or f"{name}.out"), shape
     value.type = None if dtype is None else ir.TensorType(dtype)
     model.graph.insert_before(before, node)
     return value
@@ -112,6 +111,4 @@ class Builder:
 
     def new_name(self, step: str) -> str:
         """Return `prefix.step`, numbered if it is used, for a node or a value."""
-        name = unused_name(self._used, f"{self._prefix}.{step}")
-        self._used.add(name)
-        return name
+        return self._used.new(f"{self._prefix}.{step}")

@@ -28,9 +28,7 @@ from exporter.passes.graph import (
     replace_constant,
     replace_value,
     single_consumer,
-    used_names,
 )
-from exporter.passes.names import unused_name
 from exporter.passes.quantize.arithmetic import quantize_weight
 from exporter.passes.quantize.layers import is_plain
 from exporter.types import BLOCKED_OPSET, WeightDtype
@@ -164,18 +162,16 @@ def _to_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
     Sum, because onnxruntime 1.32 makes MatMul, Add and Relu one operator before it looks at the weights, and then
     dequantises them at every run, which takes 30 times as long.
     """
-    x, output = gemm.inputs[0], gemm.outputs[0]
+    x, output, name = gemm.inputs[0], gemm.outputs[0], str(gemm.name)
     bias = gemm.inputs[2] if len(gemm.inputs) > 2 else None
-    name = gemm.name
-    matmul = ir.Node("", "MatMul", [x, weight], num_outputs=1, name=gemm.name)
-    nodes = [matmul]
+    assert x is not None
+    gemm.name = None
+    result = insert_node(
+        model, gemm, "MatMul", [x, weight], f"{name}.matmul" if bias is not None else name, output.shape, output.dtype
+    )
     if bias is not None:
-        matmul.name = unused_name(used_names(model), f"{name}.matmul")
-        matmul.outputs[0].name = unused_name(used_names(model), f"{name}.matmul.out")
-        matmul.outputs[0].shape, matmul.outputs[0].type = output.shape, output.type
-        nodes.append(ir.Node("", "Sum", [matmul.outputs[0], bias], num_outputs=1, name=name))
-    model.graph.insert_before(gemm, nodes)
-    replace_value(output, nodes[-1].outputs[0])
+        result = insert_node(model, gemm, "Sum", [result, bias], name)
+    replace_value(output, result)
     model.graph.remove(gemm, safe=True)
 
 

@@ -24,11 +24,11 @@ import onnx_ir as ir
 
 from exporter.passes import autotune
 from exporter.passes.autotune import Measurements, fastest
-from exporter.passes.base import PASSES_OPSET, Decision, NodePass
+from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.cancel_transposes import FRAMES, CancelTransposes
 from exporter.passes.conv2d_emit import replace_by_conv2d
-from exporter.passes.conv_pattern import MAX_FRAMES, VECTOR, ConvMatch, match_conv2d
-from exporter.passes.graph import display_name, find_nodes, get_opset, get_shape
+from exporter.passes.conv_pattern import CONV2D, MAX_FRAMES, VECTOR, ConvMatch, match_conv2d
+from exporter.passes.graph import find_nodes, get_opset, get_shape
 from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
 from exporter.passes.winograd.cost import (
     BLOCKED,
@@ -39,9 +39,8 @@ from exporter.passes.winograd.cost import (
     fill_vectors,
     milliseconds,
 )
+from exporter.passes.winograd.tile_shape import DIRECT
 from models.progress import Progress, no_progress
-
-DIRECT, CONV2D = "direct", "conv2d"
 
 Measure = Callable[[ir.Model, ir.Model], dict[str, float]]
 """Measures the nodes as they are and as a 2-D convolution: {variant: milliseconds}."""
@@ -70,42 +69,37 @@ class Conv3dAsConv2d(NodePass):
     def rewrite_node(self, model: ir.Model, node: ir.Node) -> bool:
         """See `NodePass`."""
         match = match_conv2d(node)
-        decision = None if match is None else self._decision(match, get_opset(model))
-        if match is None or decision is None:
+        if match is None:
             return False
-        self.decisions.append(decision)
-        if decision.action == CONV2D:
-            replace_by_conv2d(model, match, channels_last=match.channels_last)
-        return decision.action == CONV2D
-
-    def _decision(self, match: ConvMatch, opset: int) -> Decision | None:
-        """Return the decision, or None if nothing speaks for a 2-D convolution."""
-        name, operator = display_name(match.nodes[0]), match.nodes[0].op_type
         predicted, direct = conv2d_ms(match), direct_ms(match)
         if self.measure is not None:
-            likely = match.few_channels or predicted < MEASURE_MARGIN * direct
-            return self._measured(match, opset) if likely else None
-        if match.few_channels:
-            reason = "its taps in time become channels, and its pool keeps the blocked layout"
-        elif predicted <= MAX_COST_RATIO * direct:
-            reason = f"direct is predicted to take {direct:.1f} ms"
+            if not match.few_channels and predicted >= MEASURE_MARGIN * direct:
+                return False
+            times = self.measure(*_variants(match, get_opset(model)))
+            chosen = fastest(times, DIRECT)
+            others = ", ".join(f"{variant} {ms:.1f} ms" for variant, ms in times.items() if variant != chosen)
+            reason = f"measured: {others or 'nothing'}"
+            self.decide(node, chosen, reason, measured_ms=times.get(chosen), replaces=True)
+            if chosen == DIRECT:
+                return False
+        elif match.few_channels or predicted <= MAX_COST_RATIO * direct:
+            layout = "its taps in time become channels, and its pool keeps the blocked layout"
+            reason = layout if match.few_channels else f"direct is predicted to take {direct:.1f} ms"
+            self.decide(node, CONV2D, reason, predicted_ms=predicted, replaces=True)
         else:
-            return None
-        return Decision(name, operator, CONV2D, reason, predicted, replaces=True)
+            return False
+        replace_by_conv2d(model, match, channels_last=match.channels_last)
+        return True
 
-    def _measured(self, match: ConvMatch, opset: int) -> Decision:
-        assert self.measure is not None
-        name, operator = display_name(match.nodes[0]), match.nodes[0].op_type
-        direct, conv2d = (_extract(match, opset) for _ in range(2))
-        copied = match_conv2d(find_nodes(conv2d, "Conv")[0])
-        assert copied is not None
-        replace_by_conv2d(conv2d, copied, channels_last=match.channels_last)
-        CancelTransposes()(conv2d)
-        times = self.measure(direct, conv2d)
-        chosen = fastest(times, DIRECT)
-        others = ", ".join(f"{variant} {ms:.1f} ms" for variant, ms in times.items() if variant != chosen)
-        reason = f"measured: {others or 'nothing'}"
-        return Decision(name, operator, chosen, reason, measured_ms=times.get(chosen), replaces=True)
+
+def _variants(match: ConvMatch, opset: int) -> tuple[ir.Model, ir.Model]:
+    """Return models of the convolution as it is, and as a 2-D one."""
+    direct, conv2d = (_extract(match, opset) for _ in range(2))
+    copied = match_conv2d(find_nodes(conv2d, "Conv")[0])
+    assert copied is not None
+    replace_by_conv2d(conv2d, copied, channels_last=match.channels_last)
+    CancelTransposes()(conv2d)
+    return direct, conv2d
 
 
 def _extract(match: ConvMatch, opset: int) -> ir.Model:

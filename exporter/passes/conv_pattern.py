@@ -19,6 +19,8 @@ MAX_FRAMES = 64
 """Frames, at most: the matrix that selects input frames grows with their square."""
 AXES = 3
 """Axes of a 3-D convolution."""
+CONV2D = "conv2d"
+"""The action of a convolution that is computed in 2-D."""
 
 
 @dataclass(frozen=True)

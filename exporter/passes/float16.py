@@ -25,7 +25,6 @@ from exporter.onnx_io.dtypes import FLOAT16_MAX
 from exporter.onnx_io.subgraphs import LAYER_OPERATORS, SHAPE_OPERATORS, STANDARD_DOMAINS
 from exporter.passes.base import GraphPass
 from exporter.passes.graph import add_initializer, constant, get_opset, used_names
-from exporter.passes.names import unused_name
 
 MIN_NORMAL = 2.0**-14
 """The smallest float16 number with 11 significant bits."""
@@ -205,7 +204,7 @@ class _Casts:
 
     def __init__(self, model: ir.Model, half: Collection[ir.Value]) -> None:
         self._model, self._half = model, half
-        self._used = used_names(model)
+        self._new_name = used_names(model).new
         self._made: dict[ir.Value, ir.Value] = {}
 
     def to_float16(self, value: ir.Value) -> ir.Value:
@@ -262,8 +261,3 @@ class _Casts:
         else:
             self._model.graph.insert_after(producer, node)
         return cast
-
-    def _new_name(self, wanted: str) -> str:
-        name = unused_name(self._used, wanted)
-        self._used.add(name)
-        return name

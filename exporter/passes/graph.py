@@ -18,7 +18,7 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.onnx_passes import run_onnx_pass
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
-from exporter.passes.names import unused_name
+from exporter.passes.names import UsedNames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,9 +98,9 @@ def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | No
     return found.get("Relu"), found.get("MaxPool")
 
 
-def used_names(model: ir.Model) -> set[str]:
+def used_names(model: ir.Model) -> UsedNames:
     """Return the names of all values and nodes, including those of subgraphs."""
-    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.initializers.values())}
+    names = UsedNames()
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         names.add(str(node.name))
         names.update(str(value.name) for value in node.outputs)
@@ -111,7 +111,7 @@ def used_names(model: ir.Model) -> set[str]:
 
 def add_initializer(model: ir.Model, name: str, tensor: ir.TensorProtocol) -> ir.Value:
     """Register a tensor as an initialiser under `name`, numbered if that is used, and return its value."""
-    name = unused_name(used_names(model), name)
+    name = used_names(model).new(name)
     if isinstance(tensor, ir.Tensor):
         tensor.name = name
     value = ir.Value(

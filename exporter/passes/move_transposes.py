@@ -25,7 +25,6 @@ from exporter.passes.graph import (
     single_consumer,
     used_names,
 )
-from exporter.passes.names import unused_name
 
 UNARY = ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Clip")
 BINARY = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu")
@@ -123,13 +122,13 @@ def _move(model: ir.Model, node: ir.Node, order: list[int]) -> None:
     result = node.outputs[0]
     names = used_names(model)
     transpose = ir.Node("", "Transpose", [result], [ir.AttrInt64s("perm", order)], num_outputs=1)
-    transpose.name = unused_name(names, f"{node.name or result.name}.transpose")
+    transpose.name = names.new(f"{node.name or result.name}.transpose")
     model.graph.insert_after(node, transpose)
     moved = transpose.outputs[0]
     moved.name, moved.shape, moved.type = result.name, result.shape, result.type
     ir.convenience.replace_all_uses_with(result, moved, replace_graph_outputs=True)
     transpose.replace_input_with(0, result)
-    result.name, result.shape = unused_name(names, f"{moved.name}.before"), None
+    result.name, result.shape = names.new(f"{moved.name}.before"), None
     for value in old:
         producer = value.producer() if value is not None else None
         if value is not None and producer is not None and not value.uses() and producer.graph is not None:

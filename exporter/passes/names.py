@@ -1,7 +1,6 @@
 """Names that a graph does not have yet, and one that says what a value is."""
 
 import re
-from collections.abc import Container
 
 UNBIASED = ".unbiased"
 """Ends the name of a value that is a layer's output without its bias, after the operator; see `is_unbiased`."""
@@ -16,10 +15,14 @@ def is_unbiased(name: str) -> bool:
     return _UNBIASED.search(name) is not None
 
 
-def unused_name(used: Container[str], wanted: str) -> str:
-    """Return `wanted`, or `wanted.2`, `wanted.3`, … where that is used already."""
-    number, name = 1, wanted
-    while name in used:
-        number += 1
-        name = f"{wanted}.{number}"
-    return name
+class UsedNames(set[str]):
+    """The names that a graph has; new ones are added to them."""
+
+    def new(self, wanted: str) -> str:
+        """Return and add `wanted`, or `wanted.2`, `wanted.3`, … where that is used already."""
+        number, name = 1, wanted
+        while name in self:
+            number += 1
+            name = f"{wanted}.{number}"
+        self.add(name)
+        return name

@@ -13,11 +13,10 @@ import onnx_ir as ir
 
 from exporter.passes.base import PASSES_OPSET, NodePass
 from exporter.passes.conv2d_emit import replace_by_conv2d
-from exporter.passes.conv_pattern import match_constant
+from exporter.passes.conv_pattern import CONV2D, match_constant
 
 CHANNELS = 8
 """float16 numbers of 16 bytes, which a tensor core reads at once."""
-CONV2D = "conv2d"
 
 
 class TensorCoreStem(NodePass):

@@ -10,7 +10,6 @@ quantisation is monotone, so that it commutes with a maximum.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
@@ -92,8 +91,8 @@ class ChannelsLastInt8(GraphPass):
         for reader in readers:
             reader.outputs[0].replace_all_uses_with(y)
             model.graph.remove(reader, safe=True)
-        self.decide(conv, str(variant), "int8 with channels last")
-        self.decisions[-1] = replace(self.decisions[-1], measured_ms=self.times.get(name), replaces=True)
+        milliseconds = self.times.get(name)
+        self.decide(conv, str(variant), "int8 with channels last", measured_ms=milliseconds, replaces=True)
         return True
 
     def _result_pair(self, model: ir.Model, name: str, result: str) -> Pair:

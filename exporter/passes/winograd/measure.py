@@ -9,10 +9,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from exporter.engines.reference.graph import GraphEvaluator
+from exporter.engines.reference.operators import Choice
+from exporter.engines.reference.weights import Weights
+from exporter.onnx_io.cast import cast_model
 from exporter.passes.autotune import Measurements, measure, open_session
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.graph import constant, find_nodes, read_array, relative_error
-from exporter.passes.subgraph import INPUT_NAME, extract_subgraph
+from exporter.passes.graph import find_nodes, relative_error
+from exporter.passes.subgraph import INPUT_NAME, OUTPUT, extract_subgraph
 from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.tile_shape import TileShape
@@ -76,10 +80,10 @@ class LayerErrors:
 
 
 def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> LayerErrors:
-    """Run a convolution in onnxruntime, rewritten and original, and compare both with torch's float64."""
+    """Run a convolution in onnxruntime, rewritten and original, and compare both with float64."""
     size = tuple(min(length, limit) for length, limit in zip(match.size, SMALL, strict=True))
     x = make_input(match, size)
-    exact = _run_float64(match, x)
+    exact = _run_float64(make_candidate(match, None, opset, size), x)
 
     def error(shape: TileShape | None) -> float:
         session = open_session(ir.to_proto(make_candidate(match, shape, opset, size)))
@@ -88,20 +92,8 @@ def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> LayerEr
     return LayerErrors(error(tile_shape), error(None))
 
 
-def _run_float64(match: ConvMatch, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    import torch
-    from torch.nn import functional as F
-
-    constants = [read_array(value) for value in match.conv.inputs[1:] if constant(value) is not None]
-    weight, *biases = (torch.from_numpy(array.copy()).double() for array in constants)
-    first = 1 if match.image else 0  # without the time axis
-    pads = [side[axis] for axis in reversed(range(first, 3)) for side in (match.window.before, match.window.after)]
-    convolve, pool = (F.conv2d, F.max_pool2d) if match.image else (F.conv3d, F.max_pool3d)
-    with torch.inference_mode():
-        padded = F.pad(torch.from_numpy(x).double(), pads)
-        y = convolve(padded, weight, biases[0] if biases else None)
-        if match.has_relu:
-            y = torch.relu(y)
-        if match.pool is not None:
-            y = pool(y, match.pool_window[first:])
-        return y.numpy()
+def _run_float64(model: ir.Model, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    graph, choice = cast_model(ir.to_proto(model), "float64").graph, Choice("float64")
+    weights = Weights.of_graph(graph, choice.cast)
+    evaluator = GraphEvaluator(graph, weights, model.graph.opset_imports, choice)
+    return evaluator.run({INPUT_NAME: x.astype(np.float64)})[OUTPUT]

@@ -20,8 +20,6 @@ KERNELS = ((TAPS,) * 3, (1, TAPS, TAPS), (TAPS,) * 2)
 TIME_KERNEL = (TAPS, 1, 1)
 """A kernel of frames alone: the second half of a factorised convolution, as in R(2+1)D and S3D."""
 PADDINGS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
-MIN_OPSET = 13
-"""The first opset in which Slice, ReduceMax and the other operators have the inputs that are used here."""
 
 
 def match_conv(conv: ir.Node, kernels: Sequence[tuple[int, ...]] = KERNELS) -> ConvMatch | str:

@@ -15,12 +15,12 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from exporter.passes.autotune import MIN_GAIN, fastest
-from exporter.passes.base import Decision, GraphPass
+from exporter.passes.base import PASSES_OPSET, GraphPass
 from exporter.passes.conv_pattern import ConvMatch
-from exporter.passes.graph import display_name, find_nodes, get_opset
+from exporter.passes.graph import find_nodes, get_opset
 from exporter.passes.winograd.cost import MAX_COST_RATIO, MEASURE_MARGIN, milliseconds, predict_ms
 from exporter.passes.winograd.measure import layer_errors
-from exporter.passes.winograd.pattern import KERNELS, MIN_OPSET, TIME_KERNEL, match_conv
+from exporter.passes.winograd.pattern import KERNELS, TIME_KERNEL, match_conv
 from exporter.passes.winograd.replace import replace_conv
 from exporter.passes.winograd.tile_shape import DIRECT, TILE_SHAPES, TileShape
 from exporter.types import GraphEngine
@@ -79,42 +79,30 @@ class Winograd(GraphPass):
 
     def rewrite(self, model: ir.Model) -> bool:
         """See `GraphPass`."""
-        modified = False
+        modified, opset = False, get_opset(model)
         for conv in find_nodes(model, "Conv"):
-            match = (
-                match_conv(conv, self.kernels)
-                if get_opset(model) >= MIN_OPSET
-                else f"its opset is older than {MIN_OPSET}"
-            )
+            old = f"its opset is older than {PASSES_OPSET}" if opset < PASSES_OPSET else None
+            match = old or match_conv(conv, self.kernels)
             if isinstance(match, str):
                 if self.kernels is KERNELS:
                     self.decide(conv, DIRECT, match)
                 continue
-            choice = self._choose(match, get_opset(model))
-            self.decisions.append(self._decision(match, choice, get_opset(model)))
+            choice = self._choose(match, opset)
+            self._record(match, choice, opset)
             if choice.tile_shape is not None:
                 replace_conv(model, match, choice.tile_shape, precomputed=self.precomputed, engine=self.engine)
                 modified = True
         return modified
 
-    def _decision(self, match: ConvMatch, choice: _Choice, opset: int) -> Decision:
+    def _record(self, match: ConvMatch, choice: _Choice, opset: int) -> None:
         title, reason, error = DIRECT, choice.reason, None
         if choice.tile_shape is not None:
             title = choice.tile_shape.title
             if self.measure_errors:
                 errors = layer_errors(match, choice.tile_shape, opset)
                 error, reason = errors.rewritten, f"{reason}, direct has an error of {errors.direct:.1e}"
-        conv = match.conv
-        return Decision(
-            display_name(conv),
-            conv.op_type,
-            title,
-            reason,
-            choice.predicted,
-            choice.measured,
-            error,
-            match.time_only,
-        )
+        times = {"predicted_ms": choice.predicted, "measured_ms": choice.measured}
+        self.decide(match.conv, title, reason, error, replaces=match.time_only, **times)
 
     def _choose(self, match: ConvMatch, opset: int) -> _Choice:
         times = _predict(match)

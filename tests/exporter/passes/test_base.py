@@ -11,7 +11,6 @@ from helpers.graphs import check_pass, graph, node, normal, positive, run_float6
 from exporter.passes.base import PASSES_OPSET, Decision, GraphPass, NodePass, manifest_options, run_passes
 from exporter.passes.builder import insert_node
 from exporter.passes.graph import get_shape, infer_shapes, replace_value, used_names
-from exporter.passes.names import unused_name
 from exporter.passes.pipelines import build_passes
 from exporter.types import OptimizeOptions
 
@@ -148,7 +147,7 @@ def test_an_unknown_rank_is_none() -> None:
 
 @pytest.mark.parametrize(("wanted", "given"), [("new", "new"), ("y", "y.2"), ("y.node", "y.node.2"), ("x", "x.2")])
 def test_names_do_not_collide(wanted: str, given: str) -> None:
-    assert unused_name(used_names(loaded(node("Flatten", "x", "y"))), wanted) == given
+    assert used_names(loaded(node("Flatten", "x", "y"))).new(wanted) == given
 
 
 def test_the_manifest_keeps_choices_and_times() -> None:
