@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto, TensorProto
 
-from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.file_graph import FileGraph
 from exporter.onnx_io.stored_weights import HALVES, dequantised_bytes, hash_widened, scaled_bytes
-from exporter.onnx_io.subgraphs import all_graphs, needed_nodes
 from exporter.results import Precision
 
 PRECISION_ORDER: tuple[tuple[int, Precision], ...] = (
@@ -41,18 +40,14 @@ def detect_precision(path: Path, exact: frozenset[str] = frozenset()) -> Precisi
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    nodes = needed_nodes(model)
+    graph = FileGraph.load(path)
     if exact:
-        _remove(exact, model, nodes, path)
-    used = {name for node in nodes for name in node.input}
-    weights = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in used]
+        graph = _without(exact, graph)
+    weights = [tensor for tensor in graph.initializers if tensor.name in graph.readers]
     vectors = {tensor.name for tensor in weights if len(tensor.dims) <= 1}
-    if any(_is_quantised(node) and not vectors & {*node.input[:1]} for node in nodes):
+    if any(_is_quantised(node) and not vectors & {*node.input[:1]} for node in graph.nodes) or scaled_bytes(graph):
         return "int8"
-    if scaled_bytes(model, nodes):
-        return "int8"
-    return _lowest_float(model, nodes, weights)
+    return _lowest_float(graph, graph.nodes, weights)
 
 
 def detect_computed_precision(path: Path) -> Precision:
@@ -64,52 +59,41 @@ def detect_computed_precision(path: Path) -> Precision:
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    nodes = needed_nodes(model)
-    stored = _constants(model, nodes)
-    if any(_is_quantised(node) and not (_has_word(node, STORES_ONLY) and _reads(node, stored)) for node in nodes):
+    graph = FileGraph.load(path)
+    stored = _constants(graph)
+    if any(_is_quantised(node) and not (_has_word(node, STORES_ONLY) and _reads(node, stored)) for node in graph.nodes):
         return "int8"
-    widened, read = hash_widened(model, nodes, path), {name for node in nodes for name in node.input}
-    weights = [
-        tensor
-        for graph in all_graphs(model.graph)
-        for tensor in graph.initializer
-        if tensor.name in read and tensor.name not in widened
-    ]
-    return _lowest_float(model, [node for node in nodes if not {*node.output} & widened.keys()], weights)
+    widened = hash_widened(graph)
+    weights = [tensor for tensor in graph.initializers if tensor.name in graph.readers and tensor.name not in widened]
+    return _lowest_float(graph, [node for node in graph.nodes if not {*node.output} & widened.keys()], weights)
 
 
-def _lowest_float(model: ModelProto, nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> Precision:
+def _lowest_float(graph: FileGraph, nodes: Sequence[NodeProto], weights: Sequence[TensorProto]) -> Precision:
     """Return the lowest floating-point type of matrices, casts, inputs and outputs."""
     constants = [
         attribute.t for node in nodes for attribute in node.attribute if attribute.type == AttributeProto.TENSOR
     ]
     found = {tensor.data_type for tensor in (*weights, *constants) if len(tensor.dims) > 1}
     casts = {attribute.i for node in nodes if node.op_type == "Cast" for attribute in node.attribute}
-    found |= casts & {TensorProto.FLOAT16, TensorProto.BFLOAT16} | _like_types(model, nodes)
-    found |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    types = {name: tensor.data_type for name, tensor in graph.tensors.items()}
+    types |= {node.output[0]: given.t.data_type for node in nodes for given in node.attribute if given.HasField("t")}
+    like = {types.get(name, 0) for node in nodes if node.op_type == "CastLike" for name in node.input[1:]}
+    found |= (casts | like) & {*HALVES}
+    found |= {value.type.tensor_type.elem_type for value in (*graph.model.graph.input, *graph.model.graph.output)}
     for element_type, name in PRECISION_ORDER:
         if element_type in found:
             return name
     return "float32"
 
 
-def _like_types(model: ModelProto, nodes: Sequence[NodeProto]) -> set[int]:
-    """Return the half-precision types of the weights and constants that `CastLike` takes its type from."""
-    types = {tensor.name: tensor.data_type for graph in all_graphs(model.graph) for tensor in graph.initializer}
-    constants = [(node.output[0], given.t) for node in nodes for given in node.attribute if given.HasField("t")]
-    types |= {name: tensor.data_type for name, tensor in constants}
-    return {types.get(name, 0) for node in nodes if node.op_type == "CastLike" for name in node.input[1:]} & {*HALVES}
-
-
-def _constants(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
+def _constants(graph: FileGraph) -> set[str]:
     """Return the values that depend on weights and constants only."""
-    found = {tensor.name for graph in all_graphs(model.graph) for tensor in graph.initializer}
-    inputs = {value.name for value in model.graph.input} - found
+    found = {tensor.name for tensor in graph.initializers}
+    inputs = {value.name for value in graph.model.graph.input} - found
     before = -1
     while before != len(found):
         before = len(found)
-        for node in nodes:
+        for node in graph.nodes:
             if {*node.input} - {""} <= found and not any(given.HasField("g") for given in node.attribute):
                 found |= {*node.output} - inputs
     return found
@@ -123,13 +107,15 @@ def _reads(node: NodeProto, names: set[str]) -> bool:
     return not {*node.input[: 1 if "dequantize" in node.op_type.lower() else 2]}.isdisjoint(names)
 
 
-def _remove(exact: frozenset[str], model: ModelProto, nodes: list[NodeProto], path: Path) -> None:
-    """Take the weights that are the same elsewhere out of a model and its nodes."""
-    names = {name for name, digest in hash_widened(model, nodes, path).items() if digest in exact}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    nodes[:] = [node for node in nodes if node.op_type != "Constant" or node.output[0] not in names]
+def _without(exact: frozenset[str], graph: FileGraph) -> FileGraph:
+    """Return a graph without the weights that are the same elsewhere; they are taken out of its model."""
+    names = {name for name, digest in hash_widened(graph).items() if digest in exact}
+    weights = graph.model.graph.initializer
+    kept = [tensor for tensor in weights if tensor.name not in names]
+    del weights[:]
+    weights.extend(kept)
+    nodes = [node for node in graph.nodes if node.op_type != "Constant" or node.output[0] not in names]
+    return FileGraph(graph.path, graph.model, nodes)
 
 
 def _is_quantised(node: NodeProto) -> bool:
@@ -150,7 +136,6 @@ def only_stores(path: Path) -> bool:
     """
     if detect_computed_precision(path) not in ("float32", "float64"):
         return False
-    model = load_without_weights(path)
-    nodes = needed_nodes(model)
-    known = dequantised_bytes(model, nodes)
-    return all(node.input[0] in known for node in nodes if _is_quantised(node))
+    graph = FileGraph.load(path)
+    known = dequantised_bytes(graph)
+    return all(node.input[0] in known for node in graph.nodes if _is_quantised(node))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
-from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.stored_weights import HALVES, find_readers, find_tensors
-from exporter.onnx_io.subgraphs import needed_nodes
-from exporter.onnx_io.weights import read_weights
+from exporter.onnx_io.file_graph import FileGraph
+from exporter.onnx_io.stored_weights import HALVES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,41 +75,27 @@ class _Levels:
     of_result: bool = False
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """{value: the nodes that read it}, {value: the node that computes it} and {name: constant}."""
-
-    readers: Mapping[str, Sequence[NodeProto]]
-    producers: Mapping[str, NodeProto]
-    tensors: Mapping[str, TensorProto]
-
-
 def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
     """Yield every weight and constant of a model that it holds in half precision or as levels; scales are none.
 
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    nodes = needed_nodes(model)
-    tensors = dict(find_tensors(model, nodes))
-    readers = find_readers(nodes)
-    graph = _Graph(readers, {name: node for node in nodes for name in node.output}, tensors)
+    graph = FileGraph.load(path)
     levels = {
         name: found
-        for name, tensor in tensors.items()
+        for name, tensor in graph.tensors.items()
         if tensor.data_type in INTEGERS
-        for found in [_find_levels(name, readers.get(name, []), graph)]
+        for found in [_find_levels(name, graph.readers.get(name, []), graph)]
         if found is not None
     }
     scales = {name for found in levels.values() for name in found.scales}
-    in_half = [name for name, tensor in tensors.items() if tensor.data_type in HALVES and name in readers]
+    in_half = [name for name, tensor in graph.tensors.items() if tensor.data_type in HALVES and name in graph.readers]
     halves = [name for name in in_half if name not in scales]
-    constants = {name for found in levels.values() for name in (*found.scales, found.zero_point) if name in tensors}
-    numbers = dict(read_weights(model, {name: tensors[name] for name in constants}, path))
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    wanted = {name: tensors[name] for name in (*halves, *levels)}
-    for name, values in read_weights(model, wanted, path):
+    constants = {name for found in levels.values() for name in (*found.scales, found.zero_point)}
+    numbers = dict(graph.read(constants & graph.tensors.keys()))
+    initializers = {tensor.name for tensor in graph.model.graph.initializer}
+    for name, values in graph.read(dict.fromkeys((*halves, *levels))):
         scale, zero_point = _spread(levels.get(name), numbers, values)
         found = levels.get(name, _Levels((), "", 0))
         yield RoundedWeight(
@@ -127,7 +111,7 @@ def read_rounded_weights(path: Path) -> Iterator[RoundedWeight]:
         )
 
 
-def _find_levels(name: str, nodes: Sequence[NodeProto], graph: _Graph) -> _Levels | None:
+def _find_levels(name: str, nodes: Sequence[NodeProto], graph: FileGraph) -> _Levels | None:
     """Return how the nodes that read a tensor take it as levels; None where one does not."""
     found = {_levels(node, name, graph) for node in nodes}
     if not found or None in found:
@@ -136,7 +120,7 @@ def _find_levels(name: str, nodes: Sequence[NodeProto], graph: _Graph) -> _Level
     return first if not found else _Levels((), "", 0)
 
 
-def _levels(node: NodeProto, name: str, graph: _Graph) -> _Levels | None:
+def _levels(node: NodeProto, name: str, graph: FileGraph) -> _Levels | None:
     inputs, attributes = [*node.input], get_attributes(node)
     if node.op_type == "DequantizeLinear" and inputs[0] == name:
         zero_point = inputs[2] if len(inputs) > 2 else ""
@@ -162,7 +146,7 @@ def _levels(node: NodeProto, name: str, graph: _Graph) -> _Levels | None:
     return None
 
 
-def _product_scale(node: NodeProto, graph: _Graph) -> tuple[str, ...]:
+def _product_scale(node: NodeProto, graph: FileGraph) -> tuple[str, ...]:
     """Return the scale of the weight in `Mul(Cast(product), Mul(scale of the input, scale))`; () without one."""
     value, others = node.output[0], list[str]()
     for operator in ("Cast", "Mul"):

@@ -8,9 +8,9 @@ from onnx import NodeProto, TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
-from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.stored_weights import HALVES, find_tensors
-from exporter.onnx_io.subgraphs import captured_values, needed_nodes
+from exporter.onnx_io.file_graph import FileGraph
+from exporter.onnx_io.stored_weights import HALVES
+from exporter.onnx_io.subgraphs import captured_values
 
 DECISIONS = frozenset(
     """ArgMax ArgMin BitShift Ceil Compress Equal Floor Greater GreaterOrEqual Hardmax If IsInf IsNaN Less LessOrEqual
@@ -27,10 +27,9 @@ def find_rounding_decision(path: Path) -> str | None:
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    nodes = needed_nodes(model)
-    rounded = {name for name, tensor in find_tensors(model, nodes) if tensor.data_type in ROUNDED}
-    for node in model.graph.node:
+    graph = FileGraph.load(path)
+    rounded = {name for name, tensor in graph.tensors.items() if tensor.data_type in ROUNDED}
+    for node in graph.model.graph.node:
         depends = not rounded.isdisjoint((*node.input, *captured_values(node)))
         if depends and _decides(node):
             return f"{node.name or node.output[0]} ({node.op_type})"

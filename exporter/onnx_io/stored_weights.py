@@ -7,16 +7,16 @@ Of *half* weights (float16, bfloat16) that is a `Cast` to float32 or float64. Of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
-from exporter.onnx_io.load import INLINE_BELOW, load_with_weights, load_without_weights
-from exporter.onnx_io.subgraphs import all_graphs, needed_nodes
-from exporter.onnx_io.weights import read_weights
+from exporter.onnx_io.file_graph import FileGraph, find_tensors
+from exporter.onnx_io.load import INLINE_BELOW, load_with_weights
+from exporter.onnx_io.subgraphs import all_graphs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,8 +35,7 @@ def widened_weights(path: Path) -> frozenset[str]:
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    return frozenset(hash_widened(model, needed_nodes(model), path).values())
+    return frozenset(hash_widened(FileGraph.load(path)).values())
 
 
 def find_stored_weights(path: Path, exact: frozenset[str] = frozenset()) -> frozenset[str]:
@@ -49,10 +48,9 @@ def find_stored_weights(path: Path, exact: frozenset[str] = frozenset()) -> froz
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    nodes = needed_nodes(model)
-    halves = {name for name, digest in hash_widened(model, nodes, path).items() if digest not in exact}
-    return frozenset(halves | scaled_bytes(model, nodes) | dequantised_bytes(model, nodes))
+    graph = FileGraph.load(path)
+    halves = {name for name, digest in hash_widened(graph).items() if digest not in exact}
+    return frozenset(halves | scaled_bytes(graph) | dequantised_bytes(graph))
 
 
 def write_changed(
@@ -82,66 +80,43 @@ def write_changed(
     return copy
 
 
-def hash_widened(model: ModelProto, nodes: Sequence[NodeProto], path: Path) -> dict[str, str]:
+def hash_widened(graph: FileGraph) -> dict[str, str]:
     """Return {name: hash of type, shape and numbers} of the half weights that are only cast to a wider type."""
-    readers = find_readers(nodes)
-    outputs = {value.name for graph in all_graphs(model.graph) for value in graph.output}
-    wanted = {
-        name: tensor
-        for name, tensor in find_tensors(model, nodes)
-        if tensor.data_type in HALVES and name in readers and name not in outputs and all(map(_widens, readers[name]))
-    }
-    return {name: _hash(array) for name, array in read_weights(model, wanted, path)} if wanted else {}
+    outputs = {value.name for inner in all_graphs(graph.model.graph) for value in inner.output}
+    wanted = [
+        name
+        for name, tensor in graph.tensors.items()
+        if tensor.data_type in HALVES and name not in outputs and name in graph.readers
+        if all(map(_widens, graph.readers[name]))
+    ]
+    return {name: _hash(array) for name, array in graph.read(wanted)} if wanted else {}
 
 
-def scaled_bytes(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
+def scaled_bytes(graph: FileGraph) -> set[str]:
     """Return the weights in 8 bits that are cast and multiplied by a constant scale.
 
     A vector is not enough: a table or mask in 8 bits would loosen the tolerance.
     """
-    readers = find_readers(nodes)
-    used = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.name in readers]
+    used = [tensor for tensor in graph.initializers if tensor.name in graph.readers]
     scales = {tensor.name for tensor in used if tensor.data_type not in BYTES}
 
     def is_scaled(name: str) -> bool:
-        casts = [node.output[0] for node in readers[name] if node.op_type == "Cast"]
-        products = [node for cast in casts for node in readers.get(cast, []) if node.op_type == "Mul"]
+        casts = [node.output[0] for node in graph.readers[name] if node.op_type == "Cast"]
+        products = [node for cast in casts for node in graph.readers.get(cast, []) if node.op_type == "Mul"]
         return any(not scales.isdisjoint(node.input) for node in products)
 
     stored = [tensor for tensor in used if tensor.data_type in BYTES and len(tensor.dims) > 1]
     return {tensor.name for tensor in stored if is_scaled(tensor.name)}
 
 
-def dequantised_bytes(model: ModelProto, nodes: Sequence[NodeProto]) -> set[str]:
+def dequantised_bytes(graph: FileGraph) -> set[str]:
     """Return the weights in 8 bits that are only read by `DequantizeLinear`."""
-    readers = find_readers(nodes)
+    stored = [name for name, tensor in graph.tensors.items() if tensor.data_type in BYTES and name in graph.readers]
     return {
         name
-        for name, tensor in find_tensors(model, nodes)
-        if tensor.data_type in BYTES
-        and name in readers
-        and all(node.op_type == "DequantizeLinear" and node.input[0] == name for node in readers[name])
+        for name in stored
+        if all(node.op_type == "DequantizeLinear" and node.input[0] == name for node in graph.readers[name])
     }
-
-
-def find_tensors(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
-    """Yield the names and tensors of initialisers and Constant nodes."""
-    for graph in all_graphs(model.graph):
-        for tensor in graph.initializer:
-            yield tensor.name, tensor
-    for node in nodes:
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.HasField("t"):
-                yield node.output[0], attribute.t
-
-
-def find_readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
-    """Return {value: the nodes that read it}."""
-    readers: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
 
 
 def _widens(node: NodeProto) -> bool:

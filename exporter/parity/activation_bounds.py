@@ -8,16 +8,11 @@ there may be is read from the reference.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
-import numpy as np
-from onnx import ModelProto
-
 from exporter.onnx_io.attributes import get_attributes
-from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.stored_weights import find_tensors
-from exporter.onnx_io.subgraphs import needed_nodes
-from exporter.onnx_io.weights import read_weights
+from exporter.onnx_io.file_graph import FileGraph
 from exporter.parity.sources import FileSource, GoldenSource
 
 RELU, RELU6 = 0.0, 6.0
@@ -35,20 +30,14 @@ def read_bounds(source: GoldenSource) -> tuple[float, ...]:
     if not (isinstance(source, FileSource) and source.format == "onnx"):
         return (RELU, RELU6)
     found = {RELU, *([RELU6] if source.precision == "int8" else [])}  # a file in int8 may have left its own out
-    found |= {float(bound) for bound in _find_bounds(load_without_weights(source.path), source)}
+    found |= {float(bound) for bound in _find_bounds(FileGraph.load(source.path))}
     return tuple(sorted(bound for bound in found if abs(bound) < MAX_BOUND))
 
 
-def _find_bounds(model: ModelProto, source: FileSource) -> Iterator[Any]:
-    nodes = list(needed_nodes(model))
-    limiting = [node for node in nodes if node.op_type in LIMITING]
-    read = {name for node in limiting for name in node.input if name}
-    tensors = {
-        name: tensor
-        for name, tensor in find_tensors(model, nodes)
-        if name in read and int(np.prod(tensor.dims, dtype=np.int64)) == 1
-    }
-    for _, values in read_weights(model, tensors, source.path):
+def _find_bounds(graph: FileGraph) -> Iterator[Any]:
+    limiting = [node for node in graph.nodes if node.op_type in LIMITING]
+    read = {name for node in limiting for name in node.input if name in graph.tensors}
+    for _, values in graph.read(name for name in read if prod(graph.tensors[name].dims) == 1):
         yield values.reshape(())
     for node in limiting:
         attributes = get_attributes(node)
