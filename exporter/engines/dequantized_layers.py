@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -79,8 +79,9 @@ def measure_slowdown(path: Path) -> float | None:
     The batch is 1, and so is every other dynamic size, but for frames in uint8. None for a model that is larger than
     one message can be, has an input of another dtype than float32 and uint8, or does not run at these sizes.
     """
-    model = load_with_weights(path)
-    remove_quantization(model)
+    unquantized = ir.from_proto(load_with_weights(path))
+    remove_quantization(unquantized)
+    model = ir.to_proto(unquantized)
     feeds: dict[str, Any] = {}
     for spec in get_signature(model).inputs:
         if spec.dtype not in DRAWN:
@@ -104,31 +105,17 @@ def measure_slowdown(path: Path) -> float | None:
     return median(mine / other for mine, other in zip(times["int8"], times["float32"], strict=True))
 
 
-def remove_quantization(model: onnx.ModelProto) -> None:
+def remove_quantization(model: ir.Model) -> None:
     """Remove every QuantizeLinear whose readers all dequantise, with these, in place; weights stay in int8."""
-    graph = model.graph
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for value in graph.output}
-    replaced: dict[str, str] = {}
-    for node in graph.node:
-        found = readers.get(node.output[0], [])
-        if node.op_type != QUANTIZE or node.output[0] in outputs or any(each.op_type != DEQUANTIZE for each in found):
+    for node in [node for node in model.graph if node.op_type == QUANTIZE]:
+        source, result = node.inputs[0], node.outputs[0]
+        readers = [use.node for use in result.uses()]
+        restored = all(each.op_type == DEQUANTIZE and not each.outputs[0].is_graph_output() for each in readers)
+        if source is None or result.is_graph_output() or not restored:
             continue
-        if not any(each.output[0] in outputs for each in found):
-            replaced |= {each.output[0]: node.input[0] for each in found}
-    kept: list[onnx.NodeProto] = []
-    for node in graph.node:
-        unread = all(each.output[0] in replaced for each in readers.get(node.output[0], []))
-        dead = node.op_type == QUANTIZE and unread and node.output[0] not in outputs
-        if dead or node.output[0] in replaced:
-            continue
-        node.input[:] = [replaced.get(name, name) for name in node.input]
-        kept.append(node)
-    del graph.node[:]
-    graph.node.extend(kept)
+        for reader in readers:
+            reader.outputs[0].replace_all_uses_with(source)
+        model.graph.remove([*readers, node], safe=True)
 
 
 def _draw(spec: TensorSpec) -> NDArray[Any]:

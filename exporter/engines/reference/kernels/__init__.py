@@ -54,7 +54,7 @@ KERNELS: dict[tuple[str, str], Kernel] = {
     ("com.microsoft", "BiasGelu"): contributed.bias_gelu,
     ("com.microsoft", "FastGelu"): contributed.fast_gelu,
     ("com.microsoft", "FusedConv"): contributed.fused_conv,
-    ("com.microsoft", "Gelu"): contributed.gelu,
+    ("com.microsoft", "Gelu"): elementwise.gelu,
     ("com.microsoft", "NhwcMaxPool"): quantization.nhwc_max_pool,
     ("com.microsoft", "QLinearConv"): quantization.qlinear_conv,
     ("com.microsoft", "SkipLayerNormalization"): contributed.skip_layer_normalization,

@@ -13,17 +13,13 @@ import torch
 from torch.nn import functional as F
 
 from exporter.engines.reference.kernels.convolution import conv
+from exporter.engines.reference.kernels.elementwise import gelu
 from exporter.engines.reference.kernels.normalization import layer_normalization
 from exporter.engines.reference.kernels.types import to_tensor
 from exporter.engines.reference.node import Node, UnsupportedError
 
 EPSILON = float(np.float32(1e-12))
 """Default of the skip normalisations."""
-
-
-def gelu(_node: Node, x: Any) -> Any:
-    """Gaussian error linear unit, by the error function."""
-    return F.gelu(to_tensor(x)).numpy()
 
 
 def bias_gelu(node: Node, x: Any, bias: Any) -> Any:
