@@ -23,7 +23,7 @@ from exporter.formats.base import WriteRequest
 from exporter.formats.export_module import network_prefix, select_outputs
 from exporter.formats.held_out import HeldOut
 from exporter.formats.torchscript_variants import make_variant
-from exporter.passes.raise_layers import Raised, raise_layers
+from exporter.passes.raise_layers import NONE_RAISED, Raised, raise_layers
 from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
 from models.built_model import BuiltModel
 
@@ -148,7 +148,7 @@ def search(model: BuiltModel, request: WriteRequest) -> Iterator[Raised]:
     module = select_outputs(clip_model, request.outputs)
     required = request.precision.required_snr
     if request.clips is None or required is None:
-        yield Raised((), float("nan"))
+        yield NONE_RAISED
         return
     held_out = HeldOut(clip_model, request.outputs, request.clips.held_out, request.progress)
     described = clip_model.select(request.outputs)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import UsageError
 from exporter.foreign_logging import suppress_foreign_logging
+from exporter.formats.base import WriteRequest
 from exporter.formats.torch_archive import rewrite_archive
-from exporter.formats.torchscript_variants import random_input
+from exporter.formats.torchscript_variants import BatchLoop, Variant, make_variant, random_input
 from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
 from models.errors import one_line
@@ -67,6 +68,25 @@ def export_program(module: nn.Module, model: BuiltModel, batch: int | None) -> E
     zeros = torch.zeros((), dtype=example.dtype).expand(example.shape)  # one number in the file
     program.example_inputs = ((zeros,), {})
     return program
+
+
+def export_variants(
+    module: nn.Module, model: BuiltModel, request: WriteRequest, names: Sequence[Variant], loop: BatchLoop
+) -> Iterator[tuple[Variant, ExportedProgram]]:
+    """Yield those of some variants that make sense for the network, with their programs, `plain` among them.
+
+    Args:
+        module: a float32 module that `exporter.formats.export_module.select_outputs` returned.
+        model: the network it computes.
+        request: states the batch size.
+        names: of the variants.
+        loop: how Winograd convolutions go through a dynamic batch.
+    """
+    batch = request.manifest.signature.batch
+    for name in names:
+        if name != "winograd" or model.conv_hints:
+            request.progress(f"{request.manifest.format}: tracing the variant {name}")
+            yield name, export_program(make_variant(module, model, name, "python" if batch else loop), model, batch)
 
 
 def save_program(program: ExportedProgram, target: Path, extra: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from exporter.engines.base import RuntimeOptions
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.held_out import HeldOut
 from exporter.formats.onnx_graph import NetworkGraph, add_passes, make_graph, write_graph
-from exporter.passes.raise_layers import Raised, raise_layers
+from exporter.passes.raise_layers import NONE_RAISED, Raised, raise_layers
 from models.built_model import BuiltModel
 from models.errors import count
 from models.progress import Progress
@@ -51,7 +51,7 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
     graph = make_graph(model, replace(request, optimize=portable))
     clips, required = request.clips, request.precision.required_snr
     if clips is None or required is None:
-        yield Candidate(CANDIDATE, partial(_write, graph, Float16(), None, model, request))
+        yield Candidate(CANDIDATE, partial(_write, graph, Float16(), NONE_RAISED, model, request))
         return
     network = model.without_preprocessing or model
     held_out = HeldOut(network, request.outputs, clips.held_out, request.progress)
@@ -68,9 +68,8 @@ def float16_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Can
             return held_out.lowest_snr(runtime)
 
     for raised in raise_layers(first.layers, measure, required, request.progress, request.finished):
-        name = CANDIDATE if not raised.rows else f"{CANDIDATE} with {count(len(raised.rows), 'layer')} in float32"
         step = Float16(ranges, raised.layers)
-        yield Candidate(name, partial(_write, graph, step, raised, model, request))
+        yield Candidate(raised.describe(CANDIDATE, "float32"), partial(_write, graph, step, raised, model, request))
 
 
 def measure_ranges(path: Path, clips: NDArray[Any], progress: Progress) -> dict[str, float]:
@@ -95,7 +94,7 @@ def measure_ranges(path: Path, clips: NDArray[Any], progress: Progress) -> dict[
 def _write(
     graph: NetworkGraph,
     step: Float16,
-    raised: Raised | None,
+    raised: Raised,
     model: BuiltModel,
     request: WriteRequest,
     attempt: Attempt,
@@ -105,7 +104,7 @@ def _write(
     if converted.changed:
         options = {**add_passes(options, converted), "target": request.optimize.target}
         notes.append(f"onnx: rewritten by {', '.join(converted.changed)}")
-    if raised is not None and raised.rows:
+    if raised.rows:
         options[RAISED_LAYERS] = raised.entries("fp32")
     notes.append(f"onnx: {count(len(step.layers), 'layer')} compute in float16")
     if step.out_of_range:

@@ -89,8 +89,7 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
         return _measure(done.model, held_out)
 
     for raised in raise_layers(layers, measure, required, request.progress, request.finished):
-        name = "int8" if not raised.rows else f"int8 with {count(len(raised.rows), 'layer')} in float32"
-        yield Candidate(name, partial(_write, quantization, raised, model, request))
+        yield Candidate(raised.describe("int8", "float32"), partial(_write, quantization, raised, model, request))
 
 
 def _choose(graph: NetworkGraph, request: WriteRequest, held_out: HeldOut) -> Quantization:

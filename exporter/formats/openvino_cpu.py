@@ -17,12 +17,9 @@ from typing import Any
 import numpy as np
 
 from exporter.artifacts.manifest_fields import OptionValue
-from exporter.artifacts.store import temporary_staging
-from exporter.engines import find_engine
-from exporter.engines.base import RuntimeOptions
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import NetworkGraph, make_graph
-from exporter.formats.openvino_model import add_preprocessing, convert, save, write_model
+from exporter.formats.openvino_model import add_preprocessing, convert, open_converted, write_model
 from exporter.passes.tiles import describe_tiles, tile_candidates
 from exporter.timing import RoundOptions, time_interleaved
 from exporter.types import OptimizeOptions
@@ -78,12 +75,9 @@ def measure(variants: Sequence[Variant], shape: tuple[int, ...], request: WriteR
     """Return {variant: median milliseconds for an input of `shape`}, measured in turns."""
     clip = np.random.default_rng(0).standard_normal(shape, np.float32)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(temporary_staging())
         runs: dict[str, Callable[[], object]] = {}
-        for number, variant in enumerate(variants):
-            path, _ = save(variant.model, folder, f"v{number}", "", compress=False)
-            options = RuntimeOptions(precision=request.precision.compute)
-            runtime = stack.enter_context(find_engine("openvino").open(path, options))
+        for variant in variants:
+            runtime = stack.enter_context(open_converted(variant.model, request.precision.compute))
             (spec,) = runtime.signature.inputs
             runs[variant.name] = partial(runtime.run, {spec.name: clip})
         seconds = time_interleaved(runs, ROUNDS, request.progress)

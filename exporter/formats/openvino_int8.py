@@ -16,9 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE, OptionValue
-from exporter.artifacts.store import temporary_staging
-from exporter.engines import find_engine
-from exporter.engines.base import RuntimeOptions
 from exporter.errors import UsageError
 from exporter.foreign_logging import import_library, silence_openvino_tools
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
@@ -30,14 +27,13 @@ from exporter.formats.openvino_model import (
     add_preprocessing,
     convert,
     has_bfloat16,
-    save,
+    open_converted,
     write_model,
 )
 from exporter.openvino_ir import PRECISION_HINT, compile_options
 from exporter.passes.raise_layers import Raised, raise_layers
 from exporter.types import ComputePrecision, OptimizeOptions
 from models.built_model import BuiltModel
-from models.errors import count
 
 QUANTIZED_TYPES = ("Convolution", "GroupConvolution", "MatMul")
 """The operations with weights, which are what layers mean here."""
@@ -162,11 +158,9 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
         return _measure(made[raised], held_out)
 
     for raised in raise_layers(quantize.layers, measure, required, request.progress, request.finished):
-        higher = count(len(raised.rows), "layer")
-        name = f"int8 with {higher} in {_raised_precision()}" if raised.rows else "int8"
         chosen = made.pop(raised.layers, None) or quantize(best, raised.layers)
         candidate = _Quantized(graph, chosen, best, decibels, raised)
-        yield Candidate(name, partial(_write, candidate, model, request))
+        yield Candidate(raised.describe("int8", _raised_precision()), partial(_write, candidate, model, request))
 
 
 def _raised_precision() -> ComputePrecision:
@@ -176,10 +170,8 @@ def _raised_precision() -> ComputePrecision:
 
 def _measure(quantized: Any, held_out: HeldOut) -> float:
     """Return the lowest signal-to-noise ratio of a model on the held-out clips, opened as the artifact will be."""
-    with temporary_staging() as folder:
-        path, _ = save(quantized, folder, "model", "", compress=False)
-        with find_engine("openvino").open(path, RuntimeOptions(precision=_raised_precision())) as runtime:
-            return held_out.lowest_snr(runtime)
+    with open_converted(quantized, _raised_precision()) as runtime:
+        return held_out.lowest_snr(runtime)
 
 
 def _write(made: _Quantized, model: BuiltModel, request: WriteRequest, attempt: Attempt) -> WriteResult:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from exporter.artifacts.files import sha256_file
+from exporter.artifacts.store import temporary_staging
+from exporter.engines import find_engine
+from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.foreign_logging import import_openvino, silence_openvino_tools
 from exporter.formats.base import Attempt, WriteRequest, WriteResult
 from exporter.formats.onnx_graph import VERSIONS, NetworkGraph
@@ -23,6 +28,7 @@ from exporter.openvino_ir import (
     compile_options,
 )
 from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
+from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
 from models.specs import TensorSpec
 
@@ -112,6 +118,15 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
     ElementTree.indent(tree, "\t")
     tree.write(path, encoding="utf-8", xml_declaration=True)
     return path, weights
+
+
+@contextlib.contextmanager
+def open_converted(model: Any, precision: ComputePrecision) -> Generator[Runtime]:
+    """Run an `openvino.Model` as the artifact will be run, from a temporary folder, which a signal removes too."""
+    with temporary_staging() as folder:
+        path, _ = save(model, folder, "model", "", compress=False)
+        with find_engine("openvino").open(path, RuntimeOptions(precision=precision)) as runtime:
+            yield runtime
 
 
 def _compute_preprocessing_in_float32(net: ElementTree.Element) -> None:

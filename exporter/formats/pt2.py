@@ -15,15 +15,12 @@ from exporter.artifacts.manifest_fields import OptionValue
 from exporter.engines.torch_members import read_member
 from exporter.errors import ArtifactError
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
-from exporter.formats.exported_program import PRECISIONS, export_program, save_program
+from exporter.formats.exported_program import PRECISIONS, export_program, export_variants, save_program
 from exporter.formats.torch_archive import TorchArchiveFormat
-from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import (
     VARIANTS,
-    Variant,
-    describe_times,
+    describe_choice,
     fastest_first,
-    make_variant,
     measure,
     random_input,
 )
@@ -31,7 +28,6 @@ from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
 
 if TYPE_CHECKING:
-    from torch import nn
     from torch.export import ExportedProgram
 
 PROGRAM = "/models/model.json"
@@ -67,14 +63,13 @@ class Pt2Format(TorchArchiveFormat):
         if request.optimize.target != "cpu":
             yield Candidate("plain", partial(_write, request, export_program(module, model, batch), {}, ()))
             return
-        programs = export_variants(module, model, request)
+        programs = dict(export_variants(module, model, request, VARIANTS, "map"))
         items = batch or 1  # a program of a fixed batch takes no other
         request.progress(f"pt2: measuring {', '.join(programs)}")
         times = measure({name: program.module() for name, program in programs.items()}, random_input(model, items))
         for variant in fastest_first(times):
-            options = {VARIANT_OPTION: variant, MEASURED_OPTION: describe_times(times, items)}
-            note = f"pt2: measured on this CPU: {describe_times(times, items)}; the file holds {variant}"
-            yield Candidate(variant, partial(_write, request, programs.pop(variant), options, (note,)))
+            recorded = describe_choice(self.name, variant, times, items)
+            yield Candidate(variant, partial(_write, request, programs.pop(variant), *recorded))
 
 
 def program_facts(path: Path) -> dict[str, str]:
@@ -132,18 +127,6 @@ def _targets(graph: _Graph) -> Iterator[str]:
         for argument in node.inputs:
             if argument.arg.as_graph is not None:
                 yield from _targets(argument.arg.as_graph.graph)
-
-
-def export_variants(module: nn.Module, model: BuiltModel, request: WriteRequest) -> dict[Variant, ExportedProgram]:
-    """Return {variant: its program}, of the variants that make sense for the network, `plain` among them."""
-    programs: dict[Variant, ExportedProgram] = {}
-    for name in VARIANTS:
-        if name != "winograd" or model.conv_hints:
-            request.progress(f"{request.manifest.format}: tracing the variant {name}")
-            batch = request.manifest.signature.batch
-            made = make_variant(module, model, name, "map" if batch is None else "python")
-            programs[name] = export_program(made, model, batch)
-    return programs
 
 
 def _write(

@@ -15,14 +15,13 @@ from exporter.engines.aoti_metadata import CPU_FEATURES, KIND, METADATA, read_me
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
-from exporter.formats.exported_program import PRECISIONS, export_program
+from exporter.formats.exported_program import PRECISIONS, export_program, export_variants
 from exporter.formats.torch_archive import TorchArchiveFormat, rewrite_archive
-from exporter.formats.torchscript import MEASURED_OPTION, VARIANT_OPTION
 from exporter.formats.torchscript_variants import (
+    VARIANT_OPTION,
     Variant,
-    describe_times,
+    describe_choice,
     fastest_first,
-    make_variant,
     measure,
     random_input,
 )
@@ -98,24 +97,19 @@ def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
 
     module = select_outputs(model, request.outputs)
     batch = request.manifest.signature.batch
-    names: list[Variant] = [name for name in VARIANTS if name == "plain" or model.conv_hints]
     with temporary_staging() as scratch:
         packages: dict[Variant, Path] = {}
-        for name in names:
+        for name, program in export_variants(module, model, request, VARIANTS, "none"):
             request.progress(f"pt2-aoti: compiling {name}")
-            made = make_variant(module, model, name, "none" if batch is None else "python")
-            packages[name] = compile_program(export_program(made, model, batch), scratch, name)
-        times: dict[str, float] = {}
-        if len(names) > 1:
-            request.progress(f"pt2-aoti: measuring {', '.join(names)}")
-            times = measure_packages(packages, model, batch or 1)
-        for variant in fastest_first(times) if times else ("plain",):
-            options: dict[str, OptionValue] = {VARIANT_OPTION: variant}
-            notes: tuple[str, ...] = ()
-            if times:
-                options[MEASURED_OPTION] = measured = describe_times(times, batch or 1)
-                notes = (f"pt2-aoti: measured on this CPU: {measured}; the file holds {variant}",)
-            yield Candidate(variant, partial(_write, request, packages[variant], options, notes))
+            packages[name] = compile_program(program, scratch, name)
+        if len(packages) == 1:
+            yield Candidate("plain", partial(_write, request, packages["plain"], {VARIANT_OPTION: "plain"}, ()))
+            return
+        request.progress(f"pt2-aoti: measuring {', '.join(packages)}")
+        times = measure_packages(packages, model, batch or 1)
+        for variant in fastest_first(times):
+            recorded = describe_choice("pt2-aoti", variant, times, batch or 1)
+            yield Candidate(variant, partial(_write, request, packages[variant], *recorded))
 
 
 def package_facts(path: Path) -> dict[str, str]:

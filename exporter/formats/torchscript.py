@@ -17,8 +17,10 @@ from exporter.foreign_logging import suppress_foreign_logging
 from exporter.formats.base import Attempt, Candidate, WriteRequest, WriteResult
 from exporter.formats.torch_archive import TorchArchiveFormat, has_member, rewrite_archive
 from exporter.formats.torchscript_variants import (
+    MEASURED_OPTION,
     MIN_SPEEDUP,
     OPTIMIZE_FOR_INFERENCE,
+    VARIANT_OPTION,
     Choice,
     compile_variant,
     describe_times,
@@ -38,10 +40,6 @@ if TYPE_CHECKING:
 OPTIMIZE_OPTION = OPTIMIZE_FOR_INFERENCE
 """Manifest option: whether to call `torch.jit.optimize_for_inference` after loading."""
 
-VARIANT_OPTION = "variant"
-"""Manifest option: the variant, one of `exporter.formats.torchscript_variants.VARIANTS`."""
-MEASURED_OPTION = "measured"
-"""Manifest option: the times that decided: `plain 450 ms, …`."""
 SIZE_WARNING_RATIO = 1.02
 """Size ratio above which a note says that the variant makes the file larger."""
 

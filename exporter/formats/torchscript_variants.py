@@ -20,11 +20,12 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from exporter.artifacts.manifest_fields import OptionValue
 from exporter.errors import UsageError
 from exporter.formats.inplace_relu import use_inplace_relus
 from exporter.passes.winograd.tile_shape import TileShape
 from exporter.timing import RoundOptions, time_interleaved
-from exporter.types import frames_shape
+from exporter.types import FormatName, frames_shape
 from models.built_model import BuiltModel
 from models.errors import first_line
 from models.progress import Progress, no_progress
@@ -41,6 +42,10 @@ by one that it keeps, or all clips together; see `exporter.passes.winograd.torch
 OPTIMIZE_FOR_INFERENCE = "optimize_for_inference"
 """What a variant can be passed through once it is loaded, among the measured names."""
 
+VARIANT_OPTION = "variant"
+"""Manifest option: the variant, one of `VARIANTS`."""
+MEASURED_OPTION = "measured"
+"""Manifest option: the times that decided: `plain 450 ms, …`."""
 MIN_SPEEDUP = 1.05
 """How many times as fast as what it replaces a variant must be measured."""
 ROUNDS = RoundOptions(min_rounds=5, max_rounds=11, budget_s=8.0, warm_up=2)
@@ -221,6 +226,15 @@ def measure(scripts: Mapping[str, Callable[[torch.Tensor], object]], x: torch.Te
 def describe_times(times: Mapping[str, float], items: int) -> str:
     """Return `plain 450 ms, winograd 160 ms for a batch of 1`."""
     return ", ".join(f"{name} {taken:.0f} ms" for name, taken in times.items()) + f" for a batch of {items}"
+
+
+def describe_choice(
+    format_name: FormatName, variant: Variant, times: Mapping[str, float], items: int
+) -> tuple[dict[str, OptionValue], tuple[str, ...]]:
+    """Return the manifest's options of a variant that was chosen by measured times, and a note for the user."""
+    measured = describe_times(times, items)
+    note = f"{format_name}: measured on this CPU: {measured}; the file holds {variant}"
+    return {VARIANT_OPTION: variant, MEASURED_OPTION: measured}, (note,)
 
 
 def _nbytes(module: nn.Module) -> int:

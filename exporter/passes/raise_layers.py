@@ -59,6 +59,10 @@ class Raised:
         """The names of the raised layers."""
         return frozenset(row.layer for row in self.rows)
 
+    def describe(self, kind: str, precision: str) -> str:
+        """Return `int8`, or `int8 with 2 layers in float32`."""
+        return f"{kind} with {count(len(self.rows), 'layer')} in {precision}" if self.rows else kind
+
     def entries(self, precision: ComputePrecision) -> list[str]:
         """Return the manifest's option `raised_layers`.
 
@@ -66,6 +70,10 @@ class Raised:
             precision: what the raised layers compute in.
         """
         return [raised_entry(row.layer, precision, row.gain_db) for row in self.rows]
+
+
+NONE_RAISED = Raised((), math.nan)
+"""Where nothing was measured, no layer is raised."""
 
 
 def raise_layers(
