@@ -17,7 +17,6 @@ float16's range, so its outputs are no evidence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from exporter.engines.base import RuntimeOptions, Tensors
 from exporter.engines.onnx_reference import OnnxReference
 from exporter.engines.reference.operators import Choice
 from exporter.onnx_io.cast import cast_model
 from exporter.onnx_io.dtypes import numpy_dtype
-from exporter.onnx_io.element_types import infer_element_types
+from exporter.onnx_io.inference import infer_element_types
 
 
 class Float16Emulation(OnnxReference):
@@ -60,56 +59,9 @@ class Float16Emulation(OnnxReference):
 
     def _prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
         types = infer_element_types(model)
-        half = {name for name, kind in types.items() if kind == TensorProto.FLOAT16}
-        model, sums = _with_separate_biases(model, half)
-        self.choice = replace(self.choice, float16_values=frozenset(half | sums))
+        half = frozenset(name for name, kind in types.items() if kind == TensorProto.FLOAT16)
+        self.choice = replace(self.choice, float16_values=half)
         return cast_model(model, "float32")
-
-
-def _with_separate_biases(model: onnx.ModelProto, half: set[str]) -> tuple[onnx.ModelProto, set[str]]:
-    """Return the model with an Add of the bias after each float16 convolution, and the names of the sums before it."""
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    weights = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    sums: set[str] = set()
-    for node in model.graph.node:
-        has_bias = node.op_type == "Conv" and len(node.input) > 2 and node.input[2] != ""
-        rank = _rank(node, weights) if has_bias else None
-        if rank is None or node.output[0] not in half:
-            nodes.append(node)
-            continue
-        (output,), bias = node.output, node.input[2]
-        before = _unused(f"{output}.before_bias", taken)
-        spread, shape = _unused(f"{output}.bias", taken), _unused(f"{output}.bias_shape", taken)
-        sums.add(before)
-        model.graph.initializer.append(
-            numpy_helper.from_array(np.array([1, -1, *[1] * (rank - 2)], np.int64), name=shape)
-        )
-        convolution = onnx.NodeProto()
-        convolution.CopyFrom(node)
-        del convolution.input[2:]
-        convolution.output[0] = before
-        nodes += [
-            convolution,
-            helper.make_node("Reshape", [bias, shape], [spread]),
-            helper.make_node("Add", [before, spread], [output]),
-        ]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model, sums
-
-
-def _rank(convolution: onnx.NodeProto, weights: Mapping[str, int]) -> int | None:
-    """Return the axes of a convolution's output, from its weight or its attribute; None where neither states them."""
-    stated = (2 + len(attribute.ints) for attribute in convolution.attribute if attribute.name == "kernel_shape")
-    return next(stated, None) or weights.get(convolution.input[1])
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def _as_declared(value: Any, dtype: str | None) -> Any:

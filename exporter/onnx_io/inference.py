@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import POOLS, with_explicit_ceil_pools
+from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.subgraphs import all_graphs
 
 
@@ -54,3 +55,39 @@ def _without_external(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.name not in declared
     )
     return copy
+
+
+def infer_element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Return {value: ONNX element type}, of inner graphs too; weights need not be loaded, functions must be inlined.
+
+    Results of operators that onnx does not know have the type of their first floating-point input.
+    """
+    types: dict[str, int] = {}
+    for graph in all_graphs(_infer(model).graph):
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            types.setdefault(value.name, value.type.tensor_type.elem_type)
+        types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for graph in all_graphs(model.graph):
+        for node in graph.node:
+            floats = [kind for name in node.input if (kind := types.get(name, 0)) in FLOAT_TYPES]
+            for name in node.output:
+                if not types.get(name) and floats:
+                    types[name] = floats[0]
+    return {name: kind for name, kind in types.items() if name and kind != TensorProto.UNDEFINED}
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with what onnx infers; it refuses shapes that a file states wrongly, which engines do not read."""
+    try:
+        return infer_shapes(model)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        stripped = onnx.ModelProto()
+        stripped.CopyFrom(model)
+    for graph in all_graphs(stripped.graph):
+        for value in (*graph.value_info, *graph.output):
+            if value.type.HasField("tensor_type"):
+                value.type.tensor_type.ClearField("shape")
+    try:
+        return infer_shapes(stripped)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return model

@@ -8,7 +8,7 @@ import onnx
 
 from exporter.onnx_io.cast import inline_functions
 from exporter.onnx_io.dtypes import dtype_name
-from exporter.onnx_io.element_types import infer_element_types
+from exporter.onnx_io.inference import infer_element_types
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import LAYER_OPERATORS, all_graphs
 from models.errors import count

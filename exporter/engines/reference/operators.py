@@ -20,6 +20,7 @@ import onnx
 import torch
 
 from exporter.engines.reference.kernels import CONTROL_FLOW, DISTRUSTED, KERNELS, SLOW
+from exporter.engines.reference.kernels.convolution import conv
 from exporter.engines.reference.kernels.levels import LEVEL_KERNELS, Limits
 from exporter.engines.reference.kernels.types import Body, to_tensor
 from exporter.engines.reference.moved_values import Moves
@@ -49,6 +50,7 @@ def round_to_float16(value: Any) -> Any:
     return to_tensor(value).to(torch.float16).float().numpy()
 
 
+CONV = ("", "Conv")
 OWN_KERNEL = "own kernel"
 IN_ONNX = "onnx's evaluator"
 IN_FLOAT32 = "onnxruntime in float32"
@@ -65,7 +67,8 @@ class Choice:
     Attributes:
         dtype: what every floating-point value is in; None leaves the file's own dtypes.
         engines: whether onnxruntime may compute nodes, and kernels replace onnx's evaluator where it is only slow.
-        float16_values: the names of values that are rounded to float16 once they are computed in `dtype`.
+        float16_values: the names of values that are rounded to float16 once they are computed in `dtype`; of a
+            convolution the sums are, too, before its bias is added.
         levels: compute quantised values without rounding, within these limits (`kernels.levels`); None rounds them.
         moves: move every value as its rounding may (`moved_values`); None keeps it.
     """
@@ -153,7 +156,7 @@ class Operator:
                 continue
             del self._implementations[:number]
             self.computed_by = name
-            windows = self.node.key in (("", "Conv"), ("", "ConvTranspose"))
+            windows = self.node.key in (CONV, ("", "ConvTranspose"))
             self.crops = windows and crops_under_same(self.node.attributes, inputs[1].shape[2:])
             found = [self.choice.cast(value) for value in outputs]
             return found if self.choice.moves is None else self.choice.moves.outputs(self.node, found)
@@ -176,6 +179,8 @@ class Operator:
             yield OWN_KERNEL, self._run_unrounded
             return
         onnx_knows = onnx.defs.has(name, domain)
+        if key == CONV and self.node.proto.output[0] in self.choice.float16_values:
+            yield OWN_KERNEL, self._run_with_rounded_sums
         if key in KERNELS and (self.choice.engines or key in DISTRUSTED):
             yield OWN_KERNEL, self._run_kernel
         trusted = not (key in DISTRUSTED and DISTRUSTED[key](self.node))
@@ -193,6 +198,13 @@ class Operator:
     def _run_unrounded(self, inputs: NodeValues) -> Sequence[Any]:
         outputs = LEVEL_KERNELS[self.node.key](self.choice.levels, self.node, *inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    def _run_with_rounded_sums(self, inputs: NodeValues) -> Sequence[Any]:
+        x, weight, *biases = inputs
+        sums = round_to_float16(conv(self.node, x, weight))
+        if biases and biases[0] is not None:
+            sums = sums + biases[0].reshape(-1, *[1] * (sums.ndim - 2))
+        return [sums]
 
     def _run_kernel(self, inputs: NodeValues) -> Sequence[Any]:
         outputs = KERNELS[self.node.key](self.node, *inputs)

@@ -14,7 +14,7 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
-from exporter.onnx_io.element_types import infer_element_types
+from exporter.onnx_io.inference import infer_element_types
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, inputs_before
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast

@@ -6,6 +6,7 @@ at 0 does the work of a ReLU, one from -1 to 1 that of a Clip. So values are lim
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -84,13 +85,6 @@ def qlinear_conv(
     return from_first(_levels(limits, y, y_scale, y_zero), last)
 
 
-def qlinear_matmul(
-    limits: Limits, _node: Node, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, *y: Any
-) -> Any:
-    """The product of two quantised matrices, quantised."""
-    return _levels(limits, _real(a, a_scale, a_zero) @ _real(b, b_scale, b_zero), *y)
-
-
 def qgemm(
     limits: Limits,
     node: Node,
@@ -116,14 +110,13 @@ def qgemm(
     return y if y_scale is None else _levels(limits, y, y_scale, y_zero)
 
 
-def qlinear_add(limits: Limits, _node: Node, a: Any, sa: Any, za: Any, b: Any, sb: Any, zb: Any, *y: Any) -> Any:
-    """The sum of two quantised values, quantised."""
-    return _levels(limits, _real(a, sa, za) + _real(b, sb, zb), *y)
+def _of_two(function: Callable[[Any, Any], Any]) -> LevelKernel:
+    """Return the kernel of an operator of two quantised values, quantised."""
 
+    def kernel(limits: Limits, _node: Node, a: Any, sa: Any, za: Any, b: Any, sb: Any, zb: Any, *y: Any) -> Any:
+        return _levels(limits, function(_real(a, sa, za), _real(b, sb, zb)), *y)
 
-def qlinear_mul(limits: Limits, _node: Node, a: Any, sa: Any, za: Any, b: Any, sb: Any, zb: Any, *y: Any) -> Any:
-    """The product of two quantised values, element by element, quantised."""
-    return _levels(limits, _real(a, sa, za) * _real(b, sb, zb), *y)
+    return kernel
 
 
 def qlinear_concat(limits: Limits, node: Node, y_scale: Any, y_zero: Any, *parts: Any) -> Any:
@@ -185,15 +178,15 @@ LEVEL_KERNELS: dict[tuple[str, str], LevelKernel] = {
     ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
     ("", "MatMulInteger"): matmul_integer,
     ("", "QLinearConv"): qlinear_conv,
-    ("", "QLinearMatMul"): qlinear_matmul,
+    ("", "QLinearMatMul"): _of_two(operator.matmul),
     ("", "QuantizeLinear"): quantize_linear,
     ("com.microsoft", "DequantizeLinear"): dequantize_linear,
     ("com.microsoft", "QGemm"): qgemm,
-    ("com.microsoft", "QLinearAdd"): qlinear_add,
+    ("com.microsoft", "QLinearAdd"): _of_two(operator.add),
     ("com.microsoft", "QLinearConcat"): qlinear_concat,
     ("com.microsoft", "QLinearConv"): qlinear_conv,
     ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,
-    ("com.microsoft", "QLinearMul"): qlinear_mul,
+    ("com.microsoft", "QLinearMul"): _of_two(operator.mul),
     ("com.microsoft", "QuantizeLinear"): quantize_linear,
 }
 """{(domain, operator): kernel without rounding}."""
