@@ -46,7 +46,16 @@ from models.specs import TensorSpec
 DEFAULT_OPTIONS = BuildOptions()
 NO_CHECKS = LoadChecks()
 
+
+def _archive_facts(path: Path) -> dict[str, str]:
+    """Return how many members a TorchScript archive has."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return {"archive": f"{len(names)} members, code in {sum(name.endswith('.py') for name in names)}"}
+
+
 KINDS: dict[FormatName, tuple[str, Callable[[Path], dict[str, str]] | None]] = {
+    "torchscript": ("TorchScript archive", _archive_facts),
     "pt2": ("torch.export program", lambda path: program_facts(path) | _as_weights(path)),
     "tensorrt": ("TensorRT engine", None),
     "pt2-aoti": ("AOTInductor package", package_facts),
@@ -127,8 +136,8 @@ def _choose_reader(path: Path) -> Callable[[Path], Inspection] | None:
     """Return what describes a model file; None for one that is a checkpoint."""
     if read := {FORMATS["onnx"].suffix: _onnx, FORMATS["openvino"].suffix: _openvino}.get(path.suffix):
         return read
-    if is_torchscript_archive(path):
-        return _torchscript
+    if is_torchscript_archive(path):  # whatever its name is
+        return partial(_other, FORMATS["torchscript"])
     known = find_format(path)
     return partial(_other, known) if known is not None and known.name != "torchscript" else None
 
@@ -226,19 +235,6 @@ def _as_weights(path: Path) -> dict[str, str]:
     except CheckpointError as error:
         return {"as weights": f"no: {without_path(error, path)}"}
     return {"as weights": facts["loads"]} if facts.get("layout") != "none" else {}
-
-
-def _torchscript(path: Path) -> Inspection:
-    embedded = FORMATS["torchscript"].read_embedded(path)
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    facts = {
-        "producer": embedded.producer if embedded else "not stated",
-        "archive": f"{len(members)} members, code in {sum(m.filename.endswith('.py') for m in members)}",
-    }
-    if embedded:
-        facts["signature"] = str(embedded.signature)
-    return _artifact(path, "TorchScript archive", facts | _as_weights(path), (), embedded)
 
 
 def _artifact(

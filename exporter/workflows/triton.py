@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from exporter.artifacts.files import data_files, file_entry, manifest_path, sha256_file
@@ -50,19 +49,6 @@ class _Model:
     signature: Signature
     files: tuple[Path, ...]
     """The model file first, then those with its weights."""
-    sha256: str
-
-
-@dataclass
-class _Version:
-    """A version of a model that is in the repository: the path that its model file has."""
-
-    path: Path
-
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the model file, computed once; empty where there is none of that name."""
-        return sha256_file(self.path) if self.path.is_file() else ""
 
 
 def triton_repository(request: TritonRequest, progress: Progress = no_progress) -> TritonResult:
@@ -93,9 +79,7 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
     config = ModelConfig(name, backend, model_file, model.signature, request, label_outputs, bfloat16=bfloat16)
     config.to_text()  # refuses before anything is written
     folder = request.repository / name
-    found = {number: _Version(path) for number, path in find_versions(folder, model_file).items()}
-    version, is_new = _choose_version(folder, found, model, request)
-    others = {} if version is None else {n: other for n, other in found.items() if n != version}
+    version, is_new, hashes = _choose_version(folder, find_versions(folder, model_file), model, request)
     number = version or request.version or 1
     replaces = (folder / str(number)).exists()
     if is_new:
@@ -110,8 +94,8 @@ def triton_repository(request: TritonRequest, progress: Progress = no_progress) 
                 _copy_model(model, staged / str(number), model_file, folder / str(number))
             if labels:
                 (staged / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-            hashes = {n: other.sha256 for n, other in others.items()} | {number: model.sha256}
-            text = replace(config, parameters=_parameters(model, number, hashes)).to_text()
+            parameters = _parameters(model, number, hashes | {number: model.artifact.sha256})
+            text = replace(config, parameters=parameters).to_text()
             (staged / CONFIG_FILE).write_text(add_header(text), encoding="utf-8")
         kept = version is not None and is_edited(folder / CONFIG_FILE)
         with translate_os_errors(request.repository):
@@ -134,7 +118,7 @@ def _read_model(path: Path, checks: LoadChecks | None = None) -> _Model:
             "it with this tool"
         )
     data = data_files(artifact.path, artifact.format)
-    return _Model(artifact, signature, (artifact.path, *data), artifact.sha256)
+    return _Model(artifact, signature, (artifact.path, *data))
 
 
 def _choose_backend(artifact: LoadedArtifact, request: TritonRequest) -> TritonBackend:
@@ -167,44 +151,45 @@ def _find_labels(model: _Model, request: TritonRequest) -> tuple[tuple[str, ...]
 
 
 def _choose_version(
-    folder: Path, found: Mapping[int, _Version], model: _Model, request: TritonRequest
-) -> tuple[int | None, bool]:
-    """Return the version's number, None for a model's whole folder, and whether its model file is to be written."""
+    folder: Path, found: Mapping[int, Path], model: _Model, request: TritonRequest
+) -> tuple[int | None, bool, dict[int, str]]:
+    """Return the version's number, whether its model file is to be written, and the SHA-256 of those that are there.
+
+    Of a model's whole folder the number is None. The hash is empty where a version has no model file.
+    """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; choose another --name")
     if not folder.is_dir() or not any(folder.iterdir()):
-        return None, True
+        return None, True, {}
     if (difference := _difference(folder, found, model)) is not None:
         if not request.overwrite:
             raise UsageError(f"{folder}: {difference}; choose another --name, or --overwrite replaces the model")
-        return None, True
-    latest = max(found)
-    number = request.version or (latest if found[latest].sha256 == model.sha256 else latest + 1)
-    if number not in found:
-        return number, True
-    if found[number].sha256 == model.sha256:
-        return number, False
-    if not request.overwrite:
+        return None, True, {}
+    hashes = {number: sha256_file(path) if path.is_file() else "" for number, path in found.items()}
+    latest, own = max(found), model.artifact.sha256
+    number = request.version or (latest if hashes[latest] == own else latest + 1)
+    if hashes.get(number) == own:
+        return number, False, hashes
+    if number in found and not request.overwrite:
         raise UsageError(
             f"{folder / str(number)}: another version of that number is there; without --version it becomes "
             f"{latest + 1}, or --overwrite replaces it"
         )
-    return number, True
+    return number, True, hashes
 
 
-def _difference(folder: Path, found: Mapping[int, _Version], model: _Model) -> str | None:
+def _difference(folder: Path, found: Mapping[int, Path], model: _Model) -> str | None:
     """Return why a model's folder is not of the same model as the artifact; None if it is."""
     config = folder / CONFIG_FILE
     if not is_generated(config):
         return "this tool did not write its config.pbtxt"
     latest = found[max(found)] if found else None
-    if latest is None or not latest.path.is_file():
+    if latest is None or not latest.is_file():
         return "it holds a model of another format"
     try:
-        other = _read_model(latest.path)
+        other = _read_model(latest)
     except BadInputError as error:
         return f"its latest version cannot be read ({error})"
-    latest.sha256 = other.sha256
     same = other.signature == model.signature
     return None if same else f"it holds another model, {other.signature}; this one is {model.signature}"
 
@@ -219,7 +204,7 @@ def _copy_model(model: _Model, staged: Path, file_name: str, target: Path) -> No
     copies += [staged / path.name if own_names else copies[0].with_suffix(path.suffix) for path in data]
     for path, copy in zip((source, *data), copies, strict=True):
         shutil.copyfile(path, copy)
-    if sha256_file(copies[0]) != model.sha256:
+    if sha256_file(copies[0]) != model.artifact.sha256:
         raise IntegrityError(f"{source}: was replaced while it was copied; nothing was written: try again")
     model.artifact.require_unchanged()
     manifest = model.artifact.manifest
