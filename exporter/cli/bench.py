@@ -1,6 +1,5 @@
 """`c3d-export bench`: model files and other engines, measured side by side."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import click
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
 from exporter.cli.bench_all import bench_all_options, check_given, take_request
-from exporter.cli.choices import Choice
 from exporter.cli.error_handling import write_last
 from exporter.cli.options import (
     check_output_files,
@@ -21,9 +19,9 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
-from exporter.cli.paths import PATH, GivenPath
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import PATH, Choice, GivenPath
 from exporter.engines import bench_engines
 from models.options import BuildOptions
 
@@ -155,30 +153,25 @@ def _run(request: BenchRequest, html: Path | None, *, as_json: bool) -> int:
     from exporter.reports.bench import bench_to_dict, print_bench
     from exporter.reports.bench_page import bench_page
     from exporter.reports.console import progress_on_terminal, show
+    from exporter.reports.html import write_page
     from exporter.workflows.bench import benchmark
 
     with progress_on_terminal() as progress:
         report = benchmark(request, progress)
     show(report, bench_to_dict, print_bench, as_json=as_json)
-    return write_last(lambda: _write_page(html, lambda: bench_page(report)), as_json=as_json) or report.exit_code
+    page = (html, lambda file: write_page(file, lambda: bench_page(report)))
+    return write_last([page], as_json=as_json) or report.exit_code
 
 
 def _run_all(request: DeploymentRequest, html: Path | None, *, as_json: bool) -> int:
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.deployment import deployment_to_dict, print_deployment
     from exporter.reports.deployment_page import deployment_page
+    from exporter.reports.html import write_page
     from exporter.workflows.deployment_table import benchmark_all
 
     with progress_on_terminal() as progress:
         table = benchmark_all(request, progress, progress.print_finished)
     show(table, deployment_to_dict, print_deployment, as_json=as_json)
-    return write_last(lambda: _write_page(html, lambda: deployment_page(table)), as_json=as_json) or int(table.failed)
-
-
-def _write_page(html: Path | None, make_page: Callable[[], str]) -> Iterator[Path]:
-    """Write a page to the file of `--html`, if it was given, and yield the file."""
-    if html is not None:
-        from exporter.reports.html import write_page
-
-        write_page(html, make_page)
-        yield html
+    page = (html, lambda file: write_page(file, lambda: deployment_page(table)))
+    return write_last([page], as_json=as_json) or int(table.failed)

@@ -9,7 +9,6 @@ import click
 
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
-from exporter.cli.choices import Choice
 from exporter.cli.network_options import (
     head_options,
     labels_option,
@@ -18,8 +17,8 @@ from exporter.cli.network_options import (
     take_build_options,
 )
 from exporter.cli.options import combine, parse_outputs, take
-from exporter.cli.paths import PATH
 from exporter.cli.precision_options import accuracy_options, take_precision_options
+from exporter.cli.values import PATH, Choice
 from exporter.types import FORMAT_NAMES, InputOptions
 from models.config import OUTPUTS
 
@@ -71,11 +70,8 @@ bench_all_options = combine(
 )
 """What `bench` takes for `--all`; `--weights` also serves `--engines`."""
 
-ONLY_WITH_ALL = (
-    *("formats", "work_dir", "export_seconds", "layout", "key", "prefix", "ema", "ignore", "key_map", "batch_norm"),
-    *("pool5", "input_size", "variant", "num_classes", "new_head", "labels", "preprocess", "mean", "outputs"),
-    *("opset", "external_data", "min_snr", "min_top1", "calibration_clips", "calibration_samples"),
-)
+_OPTIONS = {option.name for option in click.command("all")(bench_all_options(lambda: None)).params}
+ONLY_WITH_ALL = _OPTIONS - {"everything", "weights"}
 TABLE_OPTIONS = ("outputs", "opset", "external_data", "formats", "work_dir", "export_seconds")
 """Fields of `DeploymentRequest` that are options of the same name."""
 NOT_WITH_ALL = ("shapes", "feeds", "arrays", "engine_model")

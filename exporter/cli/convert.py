@@ -13,9 +13,9 @@ from exporter.cli.network_options import (
     take_build_options,
 )
 from exporter.cli.options import json_options, limit_options
-from exporter.cli.paths import PATH, parse_source
 from exporter.cli.provenance_options import checkpoint_hash_option
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import PATH, parse_source
 from exporter.requests import ConvertRequest
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -147,14 +147,14 @@ def report_refused(errors: Sequence[C3DExportError]) -> int:
     return errors[0].exit_code if errors else 0
 
 
-def write_last(write: Callable[[], Iterable[object]], *, as_json: bool) -> int:
+def write_last(files: Iterable[tuple[str | Path | None, Callable[[Any], object]]], *, as_json: bool) -> int:
     """Write the files that options ask for, after the result was printed, and print their names.
 
     A disk that is full now must not hide the result, nor may an error add a second object to the one of `--json`: it is
-    only a line on stderr.
+    only a line on stderr, and the files after it are not written.
 
     Args:
-        write: writes the files and yields the name of each one that is written.
+        files: each file, None where its option was not given, and what writes it.
         as_json: the result is on stdout as JSON, and no name may follow it.
 
     Returns:
@@ -162,9 +162,11 @@ def write_last(write: Callable[[], Iterable[object]], *, as_json: bool) -> int:
     """
     errors: list[C3DExportError] = []
     with refuse_one(errors.append):
-        for file in write():
-            if not as_json:
-                print(f"wrote    {visible(str(file))}", file=user_stdout(), flush=True)
+        for file, write in files:
+            if file is not None:
+                write(file)
+                if not as_json:
+                    print(f"wrote    {visible(str(file))}", file=user_stdout(), flush=True)
     return report_refused(errors)
 
 

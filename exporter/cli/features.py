@@ -6,16 +6,15 @@ from typing import Any
 import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import choice_option, json_options, limit_options
-from exporter.cli.paths import parse_source
+from exporter.cli.options import choice_option, json_options, limit_options, take
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import parse_source
 from exporter.cli.video_options import (
     clip_options,
     engine_options,
     parse_names,
     runner_options,
     take_clip_options,
-    take_inference_options,
     take_ray_options,
 )
 from exporter.inference.features.types import AGGREGATES, FEATURE_FORMATS
@@ -96,6 +95,7 @@ def features_command(
     check_given_files(context.params)
 
     from exporter.inference.features.types import FeatureFiles, FeatureRequest
+    from exporter.inference.types import InferenceOptions
     from exporter.reports.console import progress_on_terminal, show, stdout
     from exporter.reports.features import features_to_dict, print_end, print_head, print_video
     from exporter.workflows.features import open_features
@@ -104,7 +104,7 @@ def features_command(
     request = FeatureRequest(
         model,
         videos,
-        inference=take_inference_options(options),  # first: --preprocess is that of the model that runs
+        inference=take(InferenceOptions, options),  # first: --preprocess is that of the model that runs
         build=take_build_options(options),
         clips=take_clip_options(options),
         ray=take_ray_options(options),

@@ -13,7 +13,7 @@ from typing import Any
 
 from exporter.artifacts.files import has_manifest
 from exporter.cli.network_options import take_build_options
-from exporter.cli.paths import EMPTY
+from exporter.cli.values import EMPTY
 from exporter.errors import (
     ArtifactError,
     BadInputError,

@@ -7,9 +7,9 @@ import click
 
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import json_options, limit_options, take
-from exporter.cli.paths import parse_source
 from exporter.cli.provenance_options import artifact_hash_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import parse_source
 from exporter.load_checks import LoadChecks
 
 

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import click
 
 from exporter import __version__
-from exporter.cli.choices import Choice
 from exporter.cli.error_handling import report_error, report_outcome, run
 from exporter.cli.network_options import (
     head_options,
@@ -28,10 +27,10 @@ from exporter.cli.options import (
     seed_option,
     take,
 )
-from exporter.cli.paths import PATH
 from exporter.cli.precision_options import precision_options, take_precision_options
 from exporter.cli.provenance_options import checkpoint_hash_option, read_signing_key, sign_key_option
 from exporter.cli.sections import LazyCommands, SectionedGroup
+from exporter.cli.values import PATH, Choice
 from exporter.isolation import streams
 from exporter.isolation.supervisor import supervise
 from exporter.types import (
@@ -154,7 +153,11 @@ def cli(
 ) -> None:
     """See HELP."""
     if context.invoked_subcommand is not None:
-        given = [option.opts[0] for option in context.command.params if option.name and _is_given(context, option.name)]
+        given = [
+            option.opts[0]
+            for option in context.command.params
+            if context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+        ]
         if given:
             raise click.UsageError(f"put options of {context.invoked_subcommand} after its name: {', '.join(given)}")
         return
@@ -192,10 +195,6 @@ def cli(
         result = export(request, progress, progress.print_finished)
     result = replace(result, notes=(*result.notes, *folder_notes))
     show(result, export_to_dict, print_export, as_json=as_json)
-
-
-def _is_given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def main() -> NoReturn:

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from exporter.cli.choices import Choice
 from exporter.cli.options import Command, combine, take
-from exporter.cli.paths import PATH, parse_source
+from exporter.cli.values import PATH, Choice, parse_source
 from exporter.errors import BadInputError
 from models.class_names import CLASS_LISTS
 from models.options import BuildOptions, WeightSelection
@@ -32,20 +31,6 @@ def parse_input_size(value: str) -> tuple[int, ...]:
     return tuple(map(int, value.lower().split("x")))
 
 
-layout_option = click.option(
-    "--layout",
-    default="auto",
-    metavar="NAME",
-    help="Origin of the checkpoint (c3d-export layouts lists them), if it cannot be detected.",
-)
-pool5_option = click.option(
-    "--pool5",
-    type=Choice(POOL5_CONVENTIONS),
-    help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is right, "
-    "VMZ's valid]",
-)
-
-
 def parse_key_map(value: str) -> tuple[str, ...]:
     """Return the entries of `OLD=NEW`, or of a file with one on each line; `#` begins a comment."""
     if "=" in value and not Path(value).is_file():
@@ -63,7 +48,12 @@ def parse_key_map(value: str) -> tuple[str, ...]:
 
 
 selection_options = combine(
-    layout_option,
+    click.option(
+        "--layout",
+        default="auto",
+        metavar="NAME",
+        help="Origin of the checkpoint (c3d-export layouts lists them), if it cannot be detected.",
+    ),
     click.option(
         "--key",
         metavar="PATH",
@@ -126,27 +116,33 @@ preprocess_options = combine(
 )
 """Their values are `preprocess` and `mean`, as `BuildOptions` and `InferenceOptions` call them."""
 
-input_size_option = click.option(
-    "--input-size",
-    type=parse_input_size,
-    metavar="CxTxHxW",
-    help="Channels, frames, height and width of a clip, or TxHxW. [default: what the checkpoint's shapes state, else "
-    "3x16x112x112]",
-)
-variant_option = click.option(
-    "--variant",
-    type=Choice(VARIANTS),
-    help="The published network, or a relative: with pool5 as a global average (video-clip-order-prediction), or that "
-    "of Efficient-3DCNNs. [default: the checkpoint's, else c3d]",
-)
 
-
-batch_norm_option = click.option(
-    "--batch-norm",
-    is_flag=True,
-    help="Use the network with a BatchNorm after each convolution; of a checkpoint it is detected.",
+geometry_options = combine(
+    click.option(
+        "--batch-norm",
+        is_flag=True,
+        help="Use the network with a BatchNorm after each convolution; of a checkpoint it is detected.",
+    ),
+    click.option(
+        "--pool5",
+        type=Choice(POOL5_CONVENTIONS),
+        help="Padding convention of pool5. [default: that of the checkpoint's layout, else symmetric; Caffe's is "
+        "right, VMZ's valid]",
+    ),
+    click.option(
+        "--input-size",
+        type=parse_input_size,
+        metavar="CxTxHxW",
+        help="Channels, frames, height and width of a clip, or TxHxW. [default: what the checkpoint's shapes "
+        "state, else 3x16x112x112]",
+    ),
+    click.option(
+        "--variant",
+        type=Choice(VARIANTS),
+        help="The published network, or a relative: with pool5 as a global average (video-clip-order-prediction), or "
+        "that of Efficient-3DCNNs. [default: the checkpoint's, else c3d]",
+    ),
 )
-geometry_options = combine(batch_norm_option, pool5_option, input_size_option, variant_option)
 """What a checkpoint's tensors may leave open of its network."""
 
 

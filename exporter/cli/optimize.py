@@ -15,9 +15,9 @@ from exporter.cli.options import (
     take,
     take_inputs,
 )
-from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, read_signing_key, sign_key_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import PATH
 from exporter.requests import OptimizeRequest
 from exporter.types import OptimizeOptions
 

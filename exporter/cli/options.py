@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.cli.choices import Choice
-from exporter.cli.paths import PATH, parse_source
+from exporter.cli.values import PATH, Choice, parse_source
 from exporter.errors import UnavailableError
 from exporter.isolation.supervisor import can_supervise
 from exporter.isolation.worker import set_max_memory, set_timeout

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.choices import Choice
 from exporter.cli.options import combine, given_input_options, seed_option
-from exporter.cli.paths import PATH
 from exporter.cli.renamed import RENAMED_INPUT_TYPES
+from exporter.cli.values import PATH, Choice
 from exporter.engines import engine_names
 from exporter.types import DEVICES, QUICK, EngineReference
 

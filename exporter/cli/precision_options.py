@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from exporter.cli.options import choice_option, combine
-from exporter.cli.paths import parse_source
+from exporter.cli.values import parse_source
 from exporter.types import COMPUTE_PRECISIONS, MIN_SNR, CalibrationOptions, PrecisionOptions
 
 _DEFAULTS = ", ".join(f"{name} {value:g}" for name, value in MIN_SNR.items())

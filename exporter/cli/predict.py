@@ -1,30 +1,22 @@
 """`c3d-export predict`: class scores of videos."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from exporter.cli.choices import Choice
 from exporter.cli.error_handling import write_last
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
-from exporter.cli.options import check_output_files, json_options, limit_options
-from exporter.cli.paths import parse_source
+from exporter.cli.options import check_output_files, json_options, limit_options, take
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import Choice, parse_source
 from exporter.cli.video_options import (
     clip_options,
     inference_options,
     runner_options,
     take_clip_options,
-    take_inference_options,
     take_ray_options,
 )
-
-if TYPE_CHECKING:
-    from exporter.inference.predictions import PredictResult
 
 PAGE_FRAMES = 12
 """Frames of each video on the page."""
@@ -94,14 +86,18 @@ def predict_command(
     check_given_files(context.params)
 
     from exporter.inference.predictions import PredictRequest
+    from exporter.inference.types import InferenceOptions
+    from exporter.output_targets import write_file
     from exporter.reports.console import progress_on_terminal, show, stdout
-    from exporter.reports.predict import PredictPrinter, predict_to_dict, print_end
+    from exporter.reports.html import write_page
+    from exporter.reports.predict import PredictPrinter, predict_to_csv, predict_to_dict, print_end
+    from exporter.reports.predict_page import predict_page
     from exporter.workflows.predict import open_predict
 
     request = PredictRequest(
         model,
         videos,
-        inference=take_inference_options(options),  # first: --labels are those of the model that runs
+        inference=take(InferenceOptions, options),  # first: --labels are those of the model that runs
         build=take_build_options(options),
         clips=take_clip_options(options),
         previews=PAGE_FRAMES if html is not None else 0,
@@ -118,19 +114,8 @@ def predict_command(
                     printer.print_result(ready)
             result = run.result()
     show(result, predict_to_dict, print_end, as_json=as_json)
-    context.exit(write_last(lambda: _write_files(result, csv, html), as_json=as_json) or result.exit_code)
-
-
-def _write_files(result: PredictResult, csv: str | Path | None, html: str | Path | None) -> Iterator[str | Path]:
-    """Write the files that are not None, and yield each."""
-    from exporter.output_targets import write_file
-    from exporter.reports.html import write_page
-    from exporter.reports.predict import predict_to_csv
-    from exporter.reports.predict_page import predict_page
-
-    if csv is not None:
-        write_file(csv, predict_to_csv(result), "--csv")
-        yield csv
-    if html is not None:
-        write_page(html, lambda: predict_page(result))
-        yield html
+    files = (
+        (csv, lambda file: write_file(file, predict_to_csv(result), "--csv")),
+        (html, lambda file: write_page(file, lambda: predict_page(result))),
+    )
+    context.exit(write_last(files, as_json=as_json) or result.exit_code)

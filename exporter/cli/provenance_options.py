@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli.options import Command, combine
-from exporter.cli.paths import PATH
+from exporter.cli.values import PATH
 
 if TYPE_CHECKING:
     from exporter.signing import SigningKey

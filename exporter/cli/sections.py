@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from exporter.cli.choices import Choice
+from exporter.cli.values import Choice
 from exporter.isolation.streams import separate_library_output
 from exporter.types import FORMAT_NAMES
 

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from exporter.cli.options import json_options, limit_options
-from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import read_signing_key, sign_key_option, verify_key_option
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import PATH
 
 
 @click.command("sign", cls=SectionedCommand)

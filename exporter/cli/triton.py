@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from exporter.cli.choices import Choice
 from exporter.cli.network_options import labels_option
 from exporter.cli.options import (
     choice_option,
@@ -13,9 +12,9 @@ from exporter.cli.options import (
     limit_options,
     parse_ints,
 )
-from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import load_options
 from exporter.cli.sections import SectionedCommand
+from exporter.cli.values import PATH, Choice
 from exporter.triton.types import (
     DEFAULT_MAX_BATCH,
     DEFAULT_QUEUE_DELAY_US,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ from exporter.cli.options import (
     take_inputs,
 )
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
-from exporter.cli.paths import PATH
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand, SectionedGroup
+from exporter.cli.values import PATH
 from exporter.cli.video_options import runner_options, take_ray_options
 from exporter.errors import C3DExportError
 from exporter.fault_injection.results import SelfTestOptions
@@ -124,13 +125,8 @@ def integrity_command(
         reports = verify_integrity(named, progress=progress, refuse=refuse, **options)
     show(reports, lambda reports: add_errors(integrity_to_dict(reports), refused), print_integrity, as_json=as_json)
     code = report_refused(refused)
-
-    def write() -> Iterator[Path]:
-        if junit:
-            write_integrity_junit(junit, reports, refused)
-            yield junit
-
-    unwritten = write_last(write, as_json=as_json)
+    write = partial(write_integrity_junit, reports=reports, refused=refused)
+    unwritten = write_last([(junit, write)], as_json=as_json)
     passed = all(report.passed for report in reports)
     context.exit(3 if any(report.bad_manifest for report in reports) else unwritten or code or (0 if passed else 1))
 
@@ -210,7 +206,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
         reports = check_baseline(before, max_growth, reports)
     show(reports, lambda reports: add_errors(parity_to_dict(reports), refused), print_reports, as_json=as_json)
     code = report_refused(refused)
-    unwritten = write_last(lambda: write_files(reports, refused, **files), as_json=as_json)
+    unwritten = write_files(reports, refused, **files, as_json=as_json)
     context.exit(unwritten or code or (0 if all(report.passed for report in reports) else 1))
 
 
@@ -221,29 +217,23 @@ def write_files(
     junit: Path | None = None,
     html: Path | None = None,
     save_baseline: Path | None = None,
-) -> Iterator[Path]:
-    """Write the results as the files that are not None, and yield each one that is written.
+    as_json: bool = False,
+) -> int:
+    """Write the results as the files that are not None; see `write_last`.
 
     A baseline is written only if everything passed, a page only of reports.
-
-    Raises:
-        OutputError: a file cannot be written.
     """
     from exporter.parity import baseline
+    from exporter.reports.html import write_page
     from exporter.reports.junit import write_junit
+    from exporter.reports.parity_page import parity_page
 
-    if save_baseline:
-        if not refused and all(report.passed for report in reports):
-            baseline.save_baseline(save_baseline, reports)
-            yield save_baseline
-        else:
-            print_line(f"--save-baseline {save_baseline}: not written, because parity failed")
-    if junit:
-        write_junit(junit, reports, refused)
-        yield junit
-    if html and reports:
-        from exporter.reports.html import write_page
-        from exporter.reports.parity_page import parity_page
-
-        write_page(html, lambda: parity_page(reports, refused=refused))
-        yield html
+    if save_baseline and (refused or not all(report.passed for report in reports)):
+        print_line(f"--save-baseline {save_baseline}: not written, because parity failed")
+        save_baseline = None
+    files = (
+        (save_baseline, partial(baseline.save_baseline, reports=reports)),
+        (junit, partial(write_junit, reports=reports, refused=refused)),
+        (html if reports else None, lambda file: write_page(file, lambda: parity_page(reports, refused=refused))),
+    )
+    return write_last(files, as_json=as_json)

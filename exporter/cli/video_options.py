@@ -4,18 +4,17 @@ from typing import Any
 
 import click
 
-from exporter.cli.choices import Choice
 from exporter.cli.network_options import labels_option, preprocess_options
 from exporter.cli.options import (
     choice_option,
     combine,
     device_option,
-    take,
 )
 from exporter.cli.provenance_options import artifact_hash_option, load_options
+from exporter.cli.values import Choice
 from exporter.engines import engine_names
 from exporter.errors import UsageError
-from exporter.inference.types import ClipOptions, InferenceOptions, RayOptions
+from exporter.inference.types import ClipOptions, RayOptions
 from exporter.video.sampling import SHORT, parse_length
 
 
@@ -42,7 +41,7 @@ engine_options = combine(
     load_options,
     artifact_hash_option,
 )
-"""How the model runs, whatever its outputs are; `take_inference_options` reads them."""
+"""How the model runs, whatever its outputs are: fields of `InferenceOptions`."""
 inference_options = combine(
     engine_options,
     labels_option,
@@ -53,7 +52,7 @@ inference_options = combine(
         help="Use these outputs of the model only, separated by commas. [default: all]",
     ),
 )
-"""How the model runs; `take_inference_options` reads them."""
+"""How the model runs: fields of `InferenceOptions`."""
 
 clip_options = combine(
     click.option(
@@ -79,11 +78,6 @@ clip_options = combine(
     ),
 )
 """How clips are taken from a video; `take_clip_options` reads them."""
-
-
-def take_inference_options(options: dict[str, Any]) -> InferenceOptions:
-    """Build `InferenceOptions` from the values of `inference_options`, and remove them."""
-    return take(InferenceOptions, options)
 
 
 def take_clip_options(options: dict[str, Any]) -> ClipOptions:

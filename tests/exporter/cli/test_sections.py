@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from helpers.run import python
 
-from exporter.cli.choices import Choice
 from exporter.cli.main import COMMANDS as LINES
 from exporter.cli.main import cli
 from exporter.cli.sections import SECTIONS, SectionedCommand, SectionedGroup
+from exporter.cli.values import Choice
 
 MAX_UNDER_ONE_HEADING = 16
 

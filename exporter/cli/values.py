@@ -1,13 +1,45 @@
-"""Options with a fixed list of values."""
+"""Values of options and arguments: one of a fixed list, a path or an address; none of them empty."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
 
 from models.errors import did_you_mean
+
+EMPTY = "is empty; is a variable of the shell not set?"
+
+
+class GivenPath(click.Path):
+    """A path that is not empty: `Path("")` would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            click.BadParameter: it is empty.
+        """
+        if value == "":
+            self.fail(EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = GivenPath(path_type=Path)
+"""A path that the library checks itself, so that a missing file has one exit code everywhere."""
+
+
+def parse_source(value: str | Path) -> str | Path:
+    """Return a URL unchanged, which a path would not survive (`//` becomes `/`), and anything else as a path.
+
+    Raises:
+        click.BadParameter: it is empty.
+    """
+    if value == "":
+        raise click.BadParameter(EMPTY)
+    return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
 class Choice(click.Choice[str]):  # noqa: TID251 - this is the one

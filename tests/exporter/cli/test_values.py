@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from exporter.cli.choices import Choice
+from exporter.cli.values import Choice
 
 NAMES = ("onnx", "torchscript", "pt2")
 
