@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,23 +35,30 @@ sys.exit(2 if sys.version_info < {version} else importlib.util.find_spec({librar
 """
 
 
+@dataclass
 class EngineSetup:
-    """Makes what engines run, each thing once and only if it is needed."""
+    """Makes what engines run, each thing once and only if it is needed.
 
-    def __init__(
-        self,
-        request: BenchRequest,
-        first: LoadedArtifact,
-        signature: Signature | None,
-        feeds: Feeds,
-        plain: Path | None,
-        folder: Path,
-        progress: Progress,
-    ) -> None:
-        self.request, self.first, self.signature, self.feeds = request, first, signature, feeds
-        self.plain, self.folder, self.progress = plain, folder, progress
-        self.notes: tuple[str, ...] = ()
-        self._built: BuiltModel | None = None
+    Attributes:
+        request: what is measured, and which engines.
+        first: the first artifact, whose network the engines run.
+        signature: what it takes and returns, where that is stated.
+        feeds: its inputs.
+        plain: the plain graph, where an artifact or the user's file is one, or once it is written.
+        folder: where files for the engines are written.
+        progress: called at each long step.
+        notes: how the network that is built again differs from the one that the artifact was exported from.
+    """
+
+    request: BenchRequest
+    first: LoadedArtifact
+    signature: Signature | None
+    feeds: Feeds
+    plain: Path | None
+    folder: Path
+    progress: Progress
+    notes: tuple[str, ...] = ()
+    _built: BuiltModel | None = None
 
     def prepare(self, *, plain_takes_part: bool) -> tuple[tuple[BenchTarget, ...], tuple[Skipped, ...]]:
         """Return the engines that can take part, and the others with the reason.

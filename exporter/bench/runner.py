@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import chain
 from statistics import median
 
@@ -48,25 +49,32 @@ Inspect = Callable[[TargetState, RunConfig], None]
 """Called once with each target that is loaded and has its inputs; a `WorkerError` takes the target out."""
 
 
+@dataclass
 class BenchRun:
-    """A running benchmark: its plan, and what has been measured so far."""
+    """A running benchmark: its plan, and what has been measured so far.
 
-    def __init__(
-        self,
-        request: BenchRequest,
-        plan: BenchPlan,
-        batches: tuple[int, ...],
-        progress: Progress,
-        inspect: Inspect | None = None,
-    ) -> None:
-        self.request, self.plan, self.batches, self.progress = request, plan, batches, progress
-        self.inspect = inspect
-        self.targets: dict[str, TargetInfo] = {}
-        self.measurements: list[Measurement] = []
-        self.loadings: list[Loading] = []
-        self.rooflines: list[Roofline] = []
-        self.missing: list[Skipped] = []
-        self._busy: list[float] = []
+    Attributes:
+        request: how to measure.
+        plan: what is measured.
+        batches: the batch sizes.
+        progress: called at each step.
+        inspect: called with each loaded target; None for nothing more than times.
+        targets: {name: a target that ran}.
+        measurements, loadings, rooflines: as in `BenchReport`.
+        missing: targets that did not run to the end.
+    """
+
+    request: BenchRequest
+    plan: BenchPlan
+    batches: tuple[int, ...]
+    progress: Progress
+    inspect: Inspect | None = None
+    targets: dict[str, TargetInfo] = field(default_factory=dict[str, TargetInfo])
+    measurements: list[Measurement] = field(default_factory=list[Measurement])
+    loadings: list[Loading] = field(default_factory=list[Loading])
+    rooflines: list[Roofline] = field(default_factory=list[Roofline])
+    missing: list[Skipped] = field(default_factory=list[Skipped])
+    _busy: list[float] = field(default_factory=list[float])
 
     def measure(self, threads: int) -> None:
         """Measure every target at one thread count."""

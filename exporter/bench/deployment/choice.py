@@ -16,19 +16,11 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> frozenset[int]:
 
     A point dominates another that is nowhere better and somewhere worse, so equal points are on the front together.
     """
-    front: set[int] = set()
-    best = float("inf")
-    start = 0
-    order = sorted(range(len(points)), key=lambda index: points[index])
-    while start < len(order):
-        x = points[order[start]][0]
-        alike = [index for index in order[start:] if points[index][0] == x]
-        lowest = min(points[index][1] for index in alike)
-        if lowest < best or not front:
-            front |= {index for index in alike if points[index][1] == lowest}
-            best = lowest
-        start += len(alike)
-    return frozenset(front)
+
+    def is_dominated(x: float, y: float) -> bool:
+        return any(other != (x, y) and other[0] <= x and other[1] <= y for other in points)
+
+    return frozenset(index for index, point in enumerate(points) if not is_dominated(*point))
 
 
 def mark_pareto(rows: Sequence[DeploymentRow]) -> tuple[DeploymentRow, ...]:

@@ -113,18 +113,15 @@ def _average(_faulty: FaultyGraph, node: onnx.NodeProto, _axes: int) -> None:
     node.attribute.extend(kept)
 
 
-def _shift_in_space(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    _shift(faulty, node, [int(axis >= axes - 2) for axis in range(axes)])
+def _shift(is_shifted: Callable[[int, int], bool]) -> Callable[[FaultyGraph, onnx.NodeProto, int], None]:
+    """Return what adds a row before, which is never the largest, and removes one after, on axes (index, number)."""
 
+    def inject(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
+        begins = [int(is_shifted(axis, axes)) for axis in range(axes)]
+        pads = [*begins, *(-begin for begin in begins)]
+        faulty.feed(node, lambda faulty, x: _emit_pad(faulty, x, pads, faulty.constant(LOWEST)))
 
-def _shift_in_time(faulty: FaultyGraph, node: onnx.NodeProto, axes: int) -> None:
-    _shift(faulty, node, [int(axis == 0) for axis in range(axes)])
-
-
-def _shift(faulty: FaultyGraph, node: onnx.NodeProto, begins: Pads) -> None:
-    """Add a row before, which is never the largest, and remove one after."""
-    pads = [*begins, *(-begin for begin in begins)]
-    faulty.feed(node, lambda faulty, x: _emit_pad(faulty, x, pads, faulty.constant(LOWEST)))
+    return inject
 
 
 def _pools_time(node: onnx.NodeProto, axes: int) -> bool:
@@ -226,12 +223,12 @@ GEOMETRY = (
     FaultType(
         "pool windows shifted by one in space",
         "windows that start at -1",
-        _change_nodes("MaxPool", _shift_in_space, lambda n, a: not _exceeds_input(n, a)),
+        _change_nodes("MaxPool", _shift(lambda axis, axes: axis >= axes - 2), lambda n, a: not _exceeds_input(n, a)),
     ),
     FaultType(
         "pool windows shifted by one in time",
         "a time axis off by one",
-        _change_nodes("MaxPool", _shift_in_time, _pools_time),
+        _change_nodes("MaxPool", _shift(lambda axis, _: axis == 0), _pools_time),
     ),
     FaultType("pool windows wider by one", "a wrong attribute", _change_nodes("MaxPool", _widen)),
     FaultType(
