@@ -8,7 +8,7 @@ held-out clips is taken. Layers that cost most accuracy are then left out until 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,23 +41,11 @@ WITHOUT_BIAS = "/WithoutBiases"
 """What OpenVINO's converter appends to the name of a layer whose bias it adds separately."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """How NNCF measures the ranges of activations.
-
-    Attributes:
-        name: what the manifest calls it.
-        ranges: the name of its member of `nncf.quantization.range_estimator.RangeEstimatorParametersSet`; empty for
-            NNCF's default.
-    """
-
-    name: str
-    ranges: str
-
-
-METHODS = (Method("NNCF's default", ""), Method("minimum and maximum", "MINMAX"), Method("histogram", "HISTOGRAM"))
-"""Those that are tried. NNCF's default averages the clips' maxima, and so cuts off more than the second. Its preset
-`mixed` made no difference for networks of ReLU, its quantiles were worse (3 dB)."""
+METHODS = {"NNCF's default": "", "minimum and maximum": "MINMAX", "histogram": "HISTOGRAM"}
+"""{what the manifest calls a way to measure ranges: the name of its member of
+`nncf.quantization.range_estimator.RangeEstimatorParametersSet`, empty for NNCF's default}. NNCF's default averages the
+clips' maxima, and so cuts off more than the second. Its preset `mixed` made no difference for networks of ReLU, its
+quantiles were worse (3 dB)."""
 
 
 class Quantizer:
@@ -84,8 +72,8 @@ class Quantizer:
         """The names of the layers, in the order of the forward pass."""
         return [*self.nodes]
 
-    def __call__(self, method: Method, raised: frozenset[str] = frozenset()) -> Any:
-        """Return an `openvino.Model` with every layer in int8 but those in `raised`."""
+    def __call__(self, method: str, raised: frozenset[str] = frozenset()) -> Any:
+        """Return an `openvino.Model` with every layer in int8 but those in `raised`; `method` is one of `METHODS`."""
         with silence_openvino_tools():
             nncf, parameters, estimators = (
                 import_library(f"nncf{module}", "NNCF", "int8")
@@ -99,28 +87,9 @@ class Quantizer:
                 subset_size=len(self._clips),
                 ignored_scope=nncf.IgnoredScope(names=[self.nodes[layer] for layer in self.layers if layer in raised]),
                 advanced_parameters=parameters.AdvancedQuantizationParameters(
-                    activations_range_estimator_params=getattr(ranges, method.ranges) if method.ranges else None
+                    activations_range_estimator_params=getattr(ranges, METHODS[method]) if METHODS[method] else None
                 ),
             )
-
-
-@dataclass(frozen=True)
-class _Quantized:
-    """A quantised model, and how it was chosen.
-
-    Attributes:
-        graph: the float32 graph.
-        model: an `openvino.Model`.
-        method: how its ranges were measured.
-        decibels: {method: the lowest signal-to-noise ratio on the held-out clips}, every layer in int8.
-        raised: the layers that are not in int8.
-    """
-
-    graph: NetworkGraph
-    model: Any
-    method: Method
-    decibels: Mapping[str, float]
-    raised: Raised
 
 
 def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
@@ -138,29 +107,30 @@ def int8_candidates(model: BuiltModel, request: WriteRequest) -> Iterator[Candid
     if not quantize.layers:
         raise UsageError("--precision int8: the network has no convolution or linear layer")
     held_out = HeldOut(model.without_preprocessing or model, request.outputs, clips.held_out, request.progress)
-    tried: list[tuple[float, Method, Any]] = []
+    decibels: dict[str, float] = {}
+    made: dict[frozenset[str], Any] = {}  # the last one: it is the one that is written, if it is accurate enough
     for method in METHODS:
-        request.progress(f"quantising, ranges by {method.name}")
+        request.progress(f"quantising, ranges by {method}")
         quantized = quantize(method)
-        reached = _measure(quantized, held_out)
-        tried.append((reached, method, quantized))
-        request.finished(f"ranges by {method.name}: {reached:.1f} dB on the held-out clips")
-    reached, best, quantized = max(tried, key=lambda row: row[0])
-    decibels = {method.name: snr for snr, method, _ in tried}
-    made = {frozenset[str](): quantized}  # the last one: it is the one that is written, if it is accurate enough
-    tried.clear()
+        decibels[method] = _measure(quantized, held_out)
+        if method == max(decibels, key=decibels.__getitem__):
+            made[frozenset()] = quantized
+        request.finished(f"ranges by {method}: {decibels[method]:.1f} dB on the held-out clips")
+    best = max(decibels, key=decibels.__getitem__)
 
     def measure(raised: frozenset[str]) -> float:
         if not raised:
-            return reached
+            return decibels[best]
         made.clear()
         made[raised] = quantize(best, raised)
         return _measure(made[raised], held_out)
 
     for raised in raise_layers(quantize.layers, measure, required, request.progress, request.finished):
         chosen = made.pop(raised.layers, None) or quantize(best, raised.layers)
-        candidate = _Quantized(graph, chosen, best, decibels, raised)
-        yield Candidate(raised.describe("int8", _raised_precision()), partial(_write, candidate, model, request))
+        yield Candidate(
+            raised.describe("int8", _raised_precision()),
+            partial(_write, graph, chosen, best, decibels, raised, model, request),
+        )
 
 
 def _raised_precision() -> ComputePrecision:
@@ -174,19 +144,29 @@ def _measure(quantized: Any, held_out: HeldOut) -> float:
         return held_out.lowest_snr(runtime)
 
 
-def _write(made: _Quantized, model: BuiltModel, request: WriteRequest, attempt: Attempt) -> WriteResult:
-    measured = [f"{method}: {decibels:.1f} dB" for method, decibels in made.decibels.items()]
+def _write(
+    source: NetworkGraph,
+    quantized: Any,
+    method: str,
+    decibels: Mapping[str, float],
+    raised: Raised,
+    model: BuiltModel,
+    request: WriteRequest,
+    attempt: Attempt,
+) -> WriteResult:
+    """Write a quantised model of a float32 graph; `decibels` are those of every method, with every layer in int8."""
+    measured = [f"{name}: {reached:.1f} dB" for name, reached in decibels.items()]
     higher = _raised_precision()
     options: dict[str, OptionValue] = {
-        **made.graph.options,
+        **source.options,
         "target": request.optimize.target,
         WEIGHT_DTYPE: "int8",
-        RANGE_METHOD: made.method.name,
+        RANGE_METHOD: method,
         RANGE_METHODS: measured,
         HINT_OPTION: compile_options(higher)[PRECISION_HINT],
     }
-    if made.raised.rows:
-        options[RAISED_LAYERS] = made.raised.entries(higher)
-    notes = (f"openvino: ranges by {made.method.name} ({', '.join(measured)} on the held-out clips)",)
-    graph = replace(made.graph, options=options, notes=notes, libraries=(*made.graph.libraries, "nncf"))
-    return write_model(add_preprocessing(made.model, model, request), graph, request, attempt)
+    if raised.rows:
+        options[RAISED_LAYERS] = raised.entries(higher)
+    notes = (f"openvino: ranges by {method} ({', '.join(measured)} on the held-out clips)",)
+    graph = replace(source, options=options, notes=notes, libraries=(*source.libraries, "nncf"))
+    return write_model(add_preprocessing(quantized, model, request), graph, request, attempt)

@@ -7,12 +7,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from exporter.errors import ArtifactError
-from exporter.foreign_logging import suppress_foreign_logging
-from exporter.isolation.worker import native_call, reads_file
-from exporter.onnx_io.check import find_fault
+from exporter.isolation.worker import reads_file
 from exporter.onnx_io.external_data import check_external_data
 from exporter.onnx_io.load import INLINE_BELOW, cause_line, load_without_weights
-from exporter.onnx_io.onnx_passes import run_onnx_pass
+from exporter.onnx_io.onnx_passes import find_fault, run_onnx_pass
 
 UNNAMED = "graph"
 """The name that a graph without one is written with."""
@@ -76,8 +74,7 @@ def _set_missing_shapes(path: Path, model: ir.Model, shapes: Mapping[str, tuple[
                 )
             value.shape = ir.Shape([None, *sizes[1:]] if sizes else [])
     if any(value.shape is None and isinstance(value.type, ir.TensorType) for value in model.graph.outputs):
-        with suppress_foreign_logging(), native_call("onnx's shape inference", path):
-            run_onnx_pass(ShapeInferencePass(), model)
+        run_onnx_pass(ShapeInferencePass(), model, path)
 
 
 def _bind_inline_weights(path: Path, model: ir.Model) -> None:

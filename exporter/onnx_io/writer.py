@@ -19,7 +19,6 @@ from exporter.errors import C3DExportError, UsageError
 from exporter.full_disks import temporary_folder
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import has_ceil_pools
-from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.load import (
     GRAPH_INITIALIZER,
     INLINE_BELOW,
@@ -28,6 +27,7 @@ from exporter.onnx_io.load import (
     TENSOR_RAW_DATA,
     cause_line,
 )
+from exporter.onnx_io.onnx_passes import find_fault
 from exporter.storage import translate_os_errors
 from models.protobuf_wire import field_header
 

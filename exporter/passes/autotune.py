@@ -74,9 +74,8 @@ class Measurements:
     def find(self, candidates: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """Return the known times of these candidates, or {}."""
         key = variants_key(candidates, feeds)
-        known = self.recorded.get(key) or self.used.get(key, {})
-        times = dict(known) or _load_cached(self._path(candidates, feeds))
-        return times if times is not None and times.keys() <= candidates.keys() else {}
+        known = self.recorded.get(key) or self.used.get(key) or _load_cached(self._path(candidates, feeds))
+        return dict(known) if known.keys() <= candidates.keys() else {}
 
     def add(
         self,
@@ -190,15 +189,15 @@ def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.Infere
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _load_cached(path: Path | None) -> dict[str, float] | None:
-    """Return an earlier measurement, or None if there is none that can be read."""
+def _load_cached(path: Path | None) -> dict[str, float]:
+    """Return an earlier measurement, or {} if there is none that can be read."""
     if path is None:
-        return None
+        return {}
     try:
         times = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return times if times and all(0 < time < float("inf") for time in times.values()) else None
+        return {}
+    return times if all(0 < time < float("inf") for time in times.values()) else {}
 
 
 def _store(path: Path | None, times: Mapping[str, float]) -> None:

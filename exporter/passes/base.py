@@ -19,8 +19,8 @@ import onnx_ir as ir
 from exporter.errors import UsageError
 from exporter.isolation.worker import native_call
 from exporter.memory_errors import is_out_of_memory
-from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.load import cause_line
+from exporter.onnx_io.onnx_passes import find_fault
 from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
 from exporter.passes.graph import display_name, find_nodes, get_opset, infer_shapes
 from exporter.types import OptimizeOptions

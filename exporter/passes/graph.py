@@ -14,8 +14,6 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from exporter.foreign_logging import suppress_foreign_logging
-from exporter.isolation.worker import native_call
 from exporter.onnx_io.onnx_passes import run_onnx_pass
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS
 from exporter.passes.names import UsedNames
@@ -161,7 +159,7 @@ def infer_shapes(model: ir.Model, *, outputs: bool = False) -> None:
     The graph's inputs keep the declared ones, and so do its outputs unless `outputs`. Weights are not copied.
     """
     restoring = contextlib.nullcontext() if outputs else preserve_signature(model)
-    with suppress_foreign_logging(), restoring, native_call("onnx's shape inference"):
+    with restoring:
         run_onnx_pass(ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True), model)
 
 

@@ -3,8 +3,6 @@
 The error of a layer does not depend on the size of its input, so a few tiles are enough.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -71,16 +69,12 @@ def _item_shape(match: ConvMatch, size: tuple[int, ...]) -> tuple[int, ...]:
     return (match.inputs, *(size[1:] if match.image else size))
 
 
-@dataclass(frozen=True)
-class LayerErrors:
-    """Largest errors, relative to the layer's largest output: of the tile shape, and of the original convolution."""
+def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> tuple[float, float]:
+    """Run a convolution in onnxruntime, rewritten and original, and compare both with float64.
 
-    rewritten: float
-    direct: float
-
-
-def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> LayerErrors:
-    """Run a convolution in onnxruntime, rewritten and original, and compare both with float64."""
+    Returns:
+        their largest errors, relative to the layer's largest output.
+    """
     size = tuple(min(length, limit) for length, limit in zip(match.size, SMALL, strict=True))
     x = make_input(match, size)
     exact = _run_float64(make_candidate(match, None, opset, size), x)
@@ -89,7 +83,7 @@ def layer_errors(match: ConvMatch, tile_shape: TileShape, opset: int) -> LayerEr
         session = open_session(ir.to_proto(make_candidate(match, shape, opset, size)))
         return relative_error(np.asarray(session.run(None, {INPUT_NAME: x})[0]), exact)
 
-    return LayerErrors(error(tile_shape), error(None))
+    return error(tile_shape), error(None)
 
 
 def _run_float64(model: ir.Model, x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -99,8 +99,8 @@ class Winograd(GraphPass):
         if choice.tile_shape is not None:
             title = choice.tile_shape.title
             if self.measure_errors:
-                errors = layer_errors(match, choice.tile_shape, opset)
-                error, reason = errors.rewritten, f"{reason}, direct has an error of {errors.direct:.1e}"
+                error, direct = layer_errors(match, choice.tile_shape, opset)
+                reason = f"{reason}, direct has an error of {direct:.1e}"
         times = {"predicted_ms": choice.predicted, "measured_ms": choice.measured}
         self.decide(match.conv, title, reason, error, replaces=match.time_only, **times)
 

@@ -11,8 +11,8 @@ from helpers.graphs import graph, node, run_onnxruntime
 from exporter.engines.reference.kernels import KERNELS
 from exporter.engines.reference.node import make_node
 from exporter.onnx_io.ceil_pools import has_ceil_pools, with_explicit_ceil_pools
-from exporter.onnx_io.check import find_fault
 from exporter.onnx_io.inference import infer_shapes as infer_message
+from exporter.onnx_io.onnx_passes import find_fault
 from exporter.passes.base import run_passes
 from exporter.passes.graph import get_shape, infer_shapes
 from exporter.passes.pipelines import portable_passes
