@@ -33,11 +33,11 @@ def sign_command(artifacts: tuple[Path, ...], sign_key: Path, as_json: bool, **o
     from exporter.reports.console import progress_on_terminal, show
     from exporter.reports.integrity import print_signed
     from exporter.workflows.sign import sign_artifacts
-    from exporter.workflows.targets import find_integrity_targets, find_targets
+    from exporter.workflows.targets import find_targets
 
     signing_key = read_signing_key(sign_key)
     assert signing_key is not None
     with progress_on_terminal() as progress:
-        named = find_targets(artifacts, find_integrity_targets)
+        named = find_targets(artifacts, missing=True)
         result = sign_artifacts(named, signing_key, progress=progress, **options)
     show(result, asdict, print_signed, as_json=as_json)

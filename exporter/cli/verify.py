@@ -115,10 +115,10 @@ def integrity_command(
     from exporter.reports.integrity import integrity_to_dict, print_integrity, write_integrity_junit
     from exporter.reports.json_report import add_errors
     from exporter.workflows.integrity import verify_integrity
-    from exporter.workflows.targets import find_integrity_targets, find_targets
+    from exporter.workflows.targets import find_targets
 
     refused: list[C3DExportError] = []
-    named = find_targets(artifacts, find_integrity_targets, refused.append)
+    named = find_targets(artifacts, refused.append, missing=True)
     check_output_files({"--junit": junit}, (*named, *map(manifest_path, named)))
     with progress_on_terminal() as progress:
         refuse = refused.append if len(named) + len(refused) > 1 else None
@@ -176,7 +176,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     from exporter.artifacts.files import manifest_path
     from exporter.cli.given_files import check_given_files, refuse_unreadable
     from exporter.parity.baseline import check_baseline, check_growth, read_baseline
-    from exporter.workflows.targets import find_artifacts, find_targets
+    from exporter.workflows.targets import find_targets
 
     files = {name: options.pop(name) for name in ("junit", "html", "save_baseline")}
     baseline, max_growth = options.pop("baseline"), options.pop("max_growth")
@@ -186,7 +186,7 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     reference = take_build_options(options)
     against = [parity_options.against] if isinstance(parity_options.against, Path) else []
     refused: list[C3DExportError] = []
-    named = find_targets(artifacts, find_artifacts, refused.append)
+    named = find_targets(artifacts, refused.append)
     by_option = {f"--{name.replace('_', '-')}": path for name, path in files.items()}
     check_output_files(by_option, (*named, *map(manifest_path, named), *against))
     check_growth(max_growth)

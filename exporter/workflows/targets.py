@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from exporter.artifacts.files import MANIFEST_SUFFIX, has_manifest
@@ -16,15 +16,13 @@ FOLDER = Path("artifacts")
 """Where exports go by default."""
 
 
-def find_targets(
-    named: Sequence[Path], find: Callable[[Path], tuple[Path, ...]], refuse: Refuse | None = None
-) -> tuple[Path, ...]:
+def find_targets(named: Sequence[Path], refuse: Refuse | None = None, *, missing: bool = False) -> tuple[Path, ...]:
     """Return the named files and the artifacts in named folders; those in ./artifacts if nothing is named.
 
     Args:
         named: files and folders.
-        find: returns the artifacts in a folder.
         refuse: called with the error of a folder that is one of several names; None raises it.
+        missing: include model files of which only a manifest is left in a folder.
 
     Raises:
         ArtifactError: there are none in a folder.
@@ -34,25 +32,15 @@ def find_targets(
         for path in named or (FOLDER,):
             if path.is_dir() or not named:
                 with refuse_one(refuse if len(named) > 1 else None):
-                    yield from find(path)
+                    yield from find_artifacts(path, missing=missing)
             else:
                 yield path
 
     return tuple(expand())
 
 
-def find_artifacts(folder: Path) -> tuple[Path, ...]:
-    """Return every artifact in `folder`, by name.
-
-    Raises:
-        ArtifactError: there is none.
-    """
-    entries = folder.glob("*")
-    return _require(folder, (path for path in entries if path.is_file() and _is_artifact(path)))
-
-
-def find_integrity_targets(folder: Path) -> tuple[Path, ...]:
-    """Return the model files of every artifact in `folder`, by name, also of those of which only a manifest is left.
+def find_artifacts(folder: Path, *, missing: bool = False) -> tuple[Path, ...]:
+    """Return the model file of every artifact in `folder`, by name; `missing` as in `find_targets`.
 
     Raises:
         ArtifactError: there is none.
@@ -60,11 +48,7 @@ def find_integrity_targets(folder: Path) -> tuple[Path, ...]:
     recover(folder)
     entries = folder.iterdir() if folder.is_dir() else ()
     models = {entry.with_name(entry.name.removesuffix(MANIFEST_SUFFIX)) for entry in entries}
-    return _require(folder, filter(_is_artifact, models))
-
-
-def _require(folder: Path, found: Iterator[Path]) -> tuple[Path, ...]:
-    artifacts = tuple(sorted(found))
+    artifacts = tuple(sorted(model for model in models if (missing or model.is_file()) and _is_artifact(model)))
     if not artifacts:
         where = folder if folder.is_absolute() else f"./{folder}"
         raise ArtifactError(f"no artifacts in {where}; make one with c3d-export --format onnx, or name a file")
