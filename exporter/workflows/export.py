@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exporter import __version__
 from exporter.artifacts.files import Artifact, file_entry
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.artifacts.manifest import Manifest
+from exporter.artifacts.manifest import Manifest, describe_network, preprocess_options
+from exporter.artifacts.manifest_fields import (
+    CALIBRATION,
+    MANIFEST_VERSION,
+    MIN_SNR,
+    MIN_TOP1,
+    PRECISION,
+    WEIGHT_DTYPE,
+    OptionValue,
+)
 from exporter.artifacts.provenance import record_manifest, sign_manifest
 from exporter.artifacts.publication import publish
+from exporter.artifacts.rebuilding import relative_to
 from exporter.artifacts.store import staging
 from exporter.calibration_clips import CalibrationClips
 from exporter.formats import FORMATS, record_tensors
@@ -25,12 +36,14 @@ from exporter.trust import describe_unrecorded
 from exporter.types import QUICK, BatchProfile, FormatName
 from exporter.workflows.calibration import make_calibration
 from exporter.workflows.candidates import ParityFailedError, first_accepted
-from exporter.workflows.draft_manifest import draft_manifest, relative_checkpoint, relative_profile
 from exporter.workflows.export_checks import check_free_space, check_model, check_request
 from exporter.workflows.verify import golden_outputs, verify_built
-from models.builder import build
+from models.builder import build, state_sha256
 from models.built_model import BuiltModel
+from models.checkpoints.info import CheckpointInfo
+from models.paths import to_utf8
 from models.preprocessing.network import with_preprocessing
+from models.preprocessing.recipe import Preprocessing
 from models.progress import Progress, no_progress
 
 
@@ -99,7 +112,7 @@ def export(request: ExportRequest, progress: Progress = no_progress, finished: P
             raise ParityFailedError((*(report for _, report in accepted if report is not None), *failed))
         with timed(seconds, "publish"):
             progress("publishing")
-            artifacts = tuple(_publish(request, model, written, report, stage) for written, report in accepted)
+            artifacts = tuple(_publish(request, written, report, stage) for written, report in accepted)
     reports = tuple(report for _, report in accepted if report is not None)
     notes = (
         *model.notes,
@@ -109,6 +122,68 @@ def export(request: ExportRequest, progress: Progress = no_progress, finished: P
         *(note for artifact in artifacts for note in _unrecorded(artifact.manifest)),
     )
     return ExportResult(artifacts, reports, model.title, notes, seconds)
+
+
+def draft_manifest(request: ExportRequest, model: BuiltModel, clips: CalibrationClips | None) -> Manifest:
+    """Return the manifest as far as it is known before anything is written."""
+    return Manifest(
+        version=MANIFEST_VERSION,
+        producer=f"c3d-export {__version__}",
+        name=request.artifact_name,
+        format=request.formats[0],
+        network=describe_network(model, state_sha256(model.network)),
+        checkpoint=_relative_checkpoint(request, model),
+        preprocessing=_relative_profile(request, model),
+        signature=model.signature(request.outputs, request.batch),
+        class_names=model.find_class_names(request.outputs),
+        options={
+            "target": request.optimize.target,
+            **_precision_options(request, clips),
+            WEIGHT_DTYPE: request.optimize.weight_dtype,
+            **preprocess_options(model),
+        },
+        versions={},
+    )
+
+
+def _relative_checkpoint(request: ExportRequest, model: BuiltModel) -> CheckpointInfo | None:
+    """Return where the weights came from, with the path as seen from the output folder."""
+    origin = model.checkpoint
+    if origin is None:
+        return None
+    local = origin.path is not None and origin.url is None
+    return replace(
+        origin,
+        file=to_utf8(origin.file),
+        ignored_keys=tuple(map(to_utf8, origin.ignored_keys)),
+        path=to_utf8(relative_to(Path(str(origin.path)), request.output_dir)) if local else None,
+    )
+
+
+def _relative_profile(request: ExportRequest, model: BuiltModel) -> Preprocessing | None:
+    """Return the profile, with the path of its mean file as seen from the output folder."""
+    profile = model.preprocessing
+    if profile is None or profile.mean_cube is None or profile.mean_cube.path is None:
+        return profile
+    path = to_utf8(relative_to(Path(profile.mean_cube.path), request.output_dir))
+    return replace(profile, mean_cube=replace(profile.mean_cube, file=to_utf8(profile.mean_cube.file), path=path))
+
+
+def _precision_options(request: ExportRequest, clips: CalibrationClips | None) -> dict[str, OptionValue]:
+    """Return the manifest's options that say what an artifact computes in, and what it is held to.
+
+    Args:
+        request: the export.
+        clips: the clips, for a precision below float32.
+    """
+    wanted = request.precision
+    options: dict[str, OptionValue] = {PRECISION: wanted.compute}
+    if clips is not None:
+        options[CALIBRATION] = f"sha256:{clips.sha256} {clips.description}"
+        if request.verify:  # an artifact that was not verified is held to nothing
+            options[MIN_SNR] = wanted.required_snr
+            options |= {} if wanted.min_top1 is None else {MIN_TOP1: wanted.min_top1}
+    return options
 
 
 def _unrecorded(manifest: Manifest) -> tuple[str, ...]:
@@ -175,15 +250,11 @@ def _write_format(
     return first_accepted(candidates, write, verify if golden is not None else None)
 
 
-def _publish(
-    request: ExportRequest, model: BuiltModel, written: WriteResult, report: ParityReport | None, stage: Path
-) -> Artifact:
+def _publish(request: ExportRequest, written: WriteResult, report: ParityReport | None, stage: Path) -> Artifact:
     manifest = replace(
         written.manifest,
         tensors=record_tensors(written.manifest.format, written.files[0]),
         parity=None if report is None else parity_record(report),
-        checkpoint=relative_checkpoint(request, model),
-        preprocessing=relative_profile(request, model),
     )
     manifest = sign_manifest(manifest, request.sign)
     record_manifest(manifest)

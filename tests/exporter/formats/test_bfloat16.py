@@ -22,7 +22,7 @@ from exporter.formats.bfloat16 import make_candidates, speed_notes, to_bfloat16
 from exporter.formats.export_module import select_outputs
 from exporter.requests import ExportRequest
 from exporter.types import FormatName, PrecisionOptions
-from exporter.workflows.draft_manifest import draft_manifest
+from exporter.workflows.export import draft_manifest
 from models.built_model import BuiltModel
 from models.specs import OutputSpec
 
