@@ -1,7 +1,8 @@
 """The errors that building a network can raise, and helpers for messages. `exporter.errors` draws the whole tree."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from models.text import shorten, split_lines, visible
 
@@ -71,6 +72,16 @@ def one_line(error: BaseException) -> str:
 def install_command(extra: str) -> str:
     """Return the command that adds an extra's libraries, in the versions that this package supports, in any folder."""
     return f"pip install 'c3d-export[{extra}]'"
+
+
+@contextmanager
+def naming(path: object) -> Generator[None]:
+    """Begin the message of an error that is raised in the block with the path of the file that it is about."""
+    try:
+        yield
+    except C3DExportError as error:
+        error.args = (f"{path}: {error.args[0]}",)
+        raise
 
 
 def without_path(error: Exception, path: object) -> str:

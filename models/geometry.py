@@ -80,9 +80,11 @@ def infer_config(shapes: Shapes, stated: Stated) -> Inferred:
         stated: what is known beside them.
 
     Raises:
-        CheckpointError: `input_size` does not fit, or is needed because several sizes do; the message proposes sizes.
-            It does not name the file.
+        CheckpointError: a tensor without numbers; or `input_size` does not fit, or is needed because several sizes do;
+            the message proposes sizes. It does not name the file.
     """
+    if empty := next((name for name, shape in shapes.items() if 0 in shape), ""):
+        raise CheckpointError(f"{empty} is {shapes[empty]}: it holds no numbers")
     conv1 = shapes.get("conv1.weight", ())
     base, channels = conv1[:2] if len(conv1) == len(CLIP_SHAPE) + 1 else (C3DConfig().base_channels, CLIP_SHAPE[0])
     for name in ("fc6", "fc7", "fc8"):

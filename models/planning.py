@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models.config import CLIP_SHAPE, DEFAULT_CLASSES, FEATURE_DIM, C3DConfig
-from models.errors import CheckpointError, UsageError
+from models.errors import CheckpointError, UsageError, naming
 from models.geometry import Stated, infer_config, name_size, resize_config
 from models.options import BuildOptions
 from models.preprocessing.profiles import UNKNOWN
@@ -41,13 +41,11 @@ def plan(checkpoint: Checkpoint, options: BuildOptions) -> Plan:
     """
     variant = options.variant or checkpoint.variant
     stated = Stated(variant, options.pool5 or checkpoint.pool5, options.input_size or checkpoint.input_size)
-    try:
+    with naming(checkpoint.path):
         inferred = infer_config({name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}, stated)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
-    config = inferred.config
-    if options.new_head and not config.takes_new_head:
-        raise CheckpointError(f"{checkpoint.path}: {_NO_FC6}")
+        config = inferred.config
+        if options.new_head and not config.takes_new_head:
+            raise CheckpointError(_NO_FC6)
     notes = inferred.notes
     if options.new_head and not config.num_classes and config.feature_dim and not config.fc7_width:
         notes = (*notes, "the checkpoint has no fc7: the new fc8 reads fc6")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from models.checkpoints.layout import LINEARS
 from models.config import BATCH_NORMS, CONVOLUTIONS, LINEAR_BATCH_NORMS
@@ -16,13 +15,10 @@ _KINDS = {"convolutions": tuple(CONVOLUTIONS), "hidden linear layers": LINEARS[:
 """{kind: the layers that a network's code constructs alike}."""
 
 
-def zero_biases(
-    path: Path, tensors: Mapping[str, Shape], left_out: Mapping[str, Shape]
-) -> tuple[dict[str, int], tuple[str, ...]]:
+def zero_biases(tensors: Mapping[str, Shape], left_out: Mapping[str, Shape]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return {bias that the network does not have and 0 is taken for: its length}, and a note on each kind of layer.
 
     Args:
-        path: the file.
         tensors: {canonical name: shape} of the network.
         left_out: {the file's name: shape} outside the network.
 
@@ -40,7 +36,7 @@ def zero_biases(
         if normed:
             notes.append(f"the {kind} have no bias, as is usual before BatchNorm: 0 is taken")
         if bare and len(bare) == len(present):
-            _check_left_out(path, Counter(_outputs(tensors, layer) for layer in bare), kind, left_out)
+            _check_left_out(Counter(_outputs(tensors, layer) for layer in bare), kind, left_out)
             notes.append(f"the {kind} {'have' if kind.endswith('s') else 'has'} no bias (bias=False): 0 is taken")
         elif bare:
             continue  # some are missing: `load_into` names them
@@ -59,11 +55,11 @@ def _outputs(tensors: Mapping[str, Shape], layer: str) -> int:
     return shape[0] if shape else 0
 
 
-def _check_left_out(path: Path, lengths: Counter[int], kind: str, left_out: Mapping[str, Shape]) -> None:
+def _check_left_out(lengths: Counter[int], kind: str, left_out: Mapping[str, Shape]) -> None:
     alike = {name: shape[0] for name, shape in left_out.items() if len(shape) == 1 and shape[0] in lengths}
     if Counter(alike.values()) >= lengths:
         example = next(iter(alike))
         raise CheckpointError(
-            f"{path}: no bias of the {kind} is under the network's prefix, but tensors of their lengths are beside it: "
+            f"no bias of the {kind} is under the network's prefix, but tensors of their lengths are beside it: "
             f"{join_limited(alike, 3)}. --key-map {example}=LAYER.bias for each takes them, --ignore leaves them out"
         )

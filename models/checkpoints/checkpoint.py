@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from models.checkpoints.extra_tensors import (
     ExtraTensors,
     below,
     check_norms,
-    check_patterns,
     classify_extra_tensors,
     describe_kernels,
     is_ignored,
@@ -28,7 +28,7 @@ from models.checkpoints.sources import ResolvedSource
 from models.checkpoints.unbuilt import check_unbuilt_layers
 from models.class_names import get_class_names
 from models.config import CLASSIFIER_KEYS, C3DConfig, InputSize
-from models.errors import CheckpointError, join_limited
+from models.errors import CheckpointError, UsageError, join_limited, naming
 from models.options import WeightSelection
 from models.pooling import Pool5, Variant
 from models.preprocessing.profiles import UNKNOWN
@@ -72,7 +72,13 @@ class Checkpoint:
 
     def check_patterns(self) -> None:
         """Raise a UsageError for a pattern of `--ignore` that leaves nothing out."""
-        check_patterns(self.path, self.selection.ignore, self.chosen.key, self.extra, self.raw.contents.unbuilt)
+        key, extra = self.chosen.key, self.extra
+        for pattern in self.selection.ignore:
+            not_built = any(is_ignored(name, key, (pattern,)) for name in self.raw.contents.unbuilt)
+            if not not_built and not any(fnmatchcase(name, pattern) for name in extra.ignored):
+                raise UsageError(
+                    f"{self.path}: --ignore {pattern}: only the network's own tensors have such names, or none"
+                )
 
     @property
     def path(self) -> Path:
@@ -210,7 +216,8 @@ def read_checkpoint(
     select_layouts(layout)
     parse_key_map(selection.key_map)
     file, raw = read_raw(source, progress, sha256)
-    checkpoint = remap_keys(file, raw, layout, selection)
+    with naming(file.path):
+        checkpoint = remap_keys(file, raw, layout, selection)
     checkpoint.check_patterns()
     return checkpoint
 
@@ -225,7 +232,7 @@ def remap_keys(
             which none is the usual one.
         UsageError: no such layout, key or prefix, or a key map of names that the file has not.
     """
-    candidates, chosen, found = find_network(file, raw, layout, selection)
+    candidates, chosen, found = find_network(raw, layout, selection)
     from models.checkpoints.tensors import load_tensor, make_zeros  # torch: all that can be refused before, was
 
     tensors: dict[str, Tensor] = {}
@@ -235,17 +242,17 @@ def remap_keys(
         if canonical is None:
             unknown.append(name)
         elif canonical in tensors:
-            raise CheckpointError(f"{file.path}: holds {canonical} twice, the second time as {name}")
+            raise CheckpointError(f"holds {canonical} twice, the second time as {name}")
         else:
             tensors[canonical] = found.layout.to_torch(canonical, load_tensor(tensor))
     others = tuple(one for one in candidates if one is not chosen)
     extra = classify_extra_tensors(unknown, found, chosen, others, selection.ignore)
-    check_unbuilt_layers(file.path, raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
+    check_unbuilt_layers(raw, found.prefix, lambda name: is_ignored(name, chosen.key, selection.ignore))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    check_norms(file.path, extra, chosen.key, raw.shapes, shapes)
-    last = describe_last(file.path, found, shapes, raw.tensors)
+    check_norms(extra, chosen.key, raw.shapes, shapes)
+    last = describe_last(found, shapes, raw.tensors)
     outside = {own: shape for name, shape in raw.shapes.items() if (own := below(chosen.key, name)) in extra.outside}
-    biases, notes = zero_biases(file.path, shapes, outside)
+    biases, notes = zero_biases(shapes, outside)
     tensors |= {name: make_zeros(length) for name, length in biases.items()}
     notes = (*last, *notes, *describe_kernels(outside, shapes))
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
-from pathlib import Path
 
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.selection import OPTIMIZER, Candidate
-from models.errors import CheckpointError, UsageError, count, join_limited
+from models.errors import CheckpointError, count, join_limited
 
 Shape = tuple[int, ...]
 
@@ -105,34 +104,10 @@ def classify_extra_tensors(
     )
 
 
-def check_patterns(
-    path: Path, patterns: Sequence[str], key: str, extra: ExtraTensors, not_built: Iterable[str]
-) -> None:
-    """Refuse a pattern of `--ignore` that leaves nothing out.
-
-    Args:
-        path: the file.
-        patterns: of `--ignore`.
-        key: the network's key.
-        extra: what the patterns left out.
-        not_built: paths of objects that were not built: a pattern may be for one of them.
-
-    Raises:
-        UsageError: there is such a pattern.
-    """
-    for pattern in patterns:
-        lost = any(is_ignored(name, key, (pattern,)) for name in not_built)
-        if not lost and not any(fnmatchcase(name, pattern) for name in extra.ignored):
-            raise UsageError(f"{path}: --ignore {pattern}: only the network's own tensors have such names, or none")
-
-
-def check_norms(
-    path: Path, extra: ExtraTensors, key: str, every: Mapping[str, Shape], tensors: Mapping[str, Shape]
-) -> None:
+def check_norms(extra: ExtraTensors, key: str, every: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> None:
     """Refuse to leave out BatchNorm layers that are the convolutions', in a list beside them.
 
     Args:
-        path: the file.
         extra: what is left out.
         key: the network's key.
         every: {path: shape} of the file.
@@ -149,7 +124,7 @@ def check_norms(
     if names and sizes == widths and not any(name.startswith("bn") for name in tensors):
         norms = join_limited((name.rpartition(".")[0] for name in names), 3)
         raise CheckpointError(
-            f"{path}: BatchNorm layers beside the convolutions have their widths: {norms}. --key-map OLD=bn1 (bn2, "
+            f"BatchNorm layers beside the convolutions have their widths: {norms}. --key-map OLD=bn1 (bn2, "
             "bn3a, …) for each takes them, if each follows its convolution"
         )
 

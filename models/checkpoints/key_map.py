@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.checkpoints.layout import LAYERS
-from models.checkpoints.linears import gives_classes, name_linears
-from models.config import BATCH_NORMS, CHANNEL_FACTORS, CONVOLUTIONS
+from models.checkpoints.unnamed_layers import find_base_channels, gives_classes, name_linears
+from models.config import BATCH_NORMS, CONVOLUTIONS
 from models.errors import UsageError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -113,7 +113,7 @@ def find_head(shapes: Shapes, prefix: str, features: int | None, *, flat: bool) 
     """
 
     def reads(shape: tuple[int, ...]) -> bool:
-        if features is None or features == shape[1]:
+        if not features or features == shape[1]:
             return True
         return flat and shape[1] % features == 0 and gives_classes(shape[0])
 
@@ -142,18 +142,7 @@ def suggest_key_map(shapes: Shapes) -> tuple[str, ...]:
         return ()
     kernels = {name: shape for name, shape in weights.items() if len(shape) == 5}
     linears = {name: shape for name, shape in weights.items() if len(shape) == 2}
-    if len(kernels) != len(CONVOLUTIONS) or not linears or len(linears) > 3:
-        return ()
-    base, first = next(iter(kernels.values()))[:2]
-    wanted = [(out * base, inputs * base if inputs else first, 3, 3, 3) for inputs, out in CHANNEL_FACTORS.values()]
-    if list(kernels.values()) != wanted:
-        return ()
-    rows = 8 * base
-    for index, shape in enumerate(linears.values()):
-        if shape[1] % rows if index == 0 else shape[1] != rows:
-            return ()
-        rows = shape[0]
-    layers = (*CONVOLUTIONS, *name_linears([*linears.values()], 8 * base))
-    return tuple(
-        f"{theirs}={ours}" for theirs, ours in zip((*kernels, *linears), layers, strict=True) if theirs != ours
-    )
+    base = find_base_channels([*kernels.values()])
+    named = name_linears([*linears.values()], 8 * base) if base else ()
+    layers = zip((*kernels, *linears), (*CONVOLUTIONS, *named), strict=True) if named else ()
+    return tuple(f"{theirs}={ours}" for theirs, ours in layers if theirs != ours)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.layout import LINEARS, SEQUENTIAL
-from models.checkpoints.linears import gives_classes
+from models.checkpoints.unnamed_layers import gives_classes
 from models.errors import CheckpointError
 
 FEATURE_STEP = 1024
 """A last layer whose width is a multiple of this gives features."""
 
 
-def describe_last(
-    path: Path, found: LayoutMatch, shapes: Mapping[str, tuple[int, ...]], names: Collection[str]
-) -> tuple[str, ...]:
+def describe_last(found: LayoutMatch, shapes: Mapping[str, tuple[int, ...]], names: Collection[str]) -> tuple[str, ...]:
     """Return a note on the last linear layer where its name in the file does not say which it is; otherwise ().
 
     Args:
-        path: the file.
         found: how the file calls its tensors.
         shapes: {canonical name: shape} of the network.
         names: of the file's tensors.
@@ -54,7 +50,7 @@ def describe_last(
         )
         return (f"{text} class scores, {classifier} takes it for the classifier",)
     raise CheckpointError(
-        f"{path}: {name}, the last linear layer, has {width} outputs, which may be features or class scores: "
+        f"{name}, the last linear layer, has {width} outputs, which may be features or class scores: "
         f"{_options(own, layer)} takes it for {layer}, which a ReLU follows, {classifier} for the classifier"
     )
 

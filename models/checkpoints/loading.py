@@ -14,7 +14,7 @@ from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.info import CheckpointInfo
 from models.config import CLASSIFIER_KEYS, C3DConfig
-from models.errors import CheckpointError, count, join_limited
+from models.errors import CheckpointError, count, join_limited, naming
 from models.unpacking import HEADROOM, INFLATION
 
 CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
@@ -42,9 +42,14 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
         CheckpointError: anything missing, unexpected, of another shape or dtype, NaN or infinite; all tensors
             with the same fault are listed.
     """
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    with naming(checkpoint.path):
+        return _load(network, checkpoint, new_head=new_head)
+
+
+def _load(network: nn.Module, checkpoint: Checkpoint, *, new_head: bool) -> CheckpointInfo:
     config = network.config
     assert isinstance(config, C3DConfig)
-    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(NUM_BATCHES_TRACKED)}
     tensors = checkpoint.tensors_for(config)
     given = {name: value for name, value in tensors.items() if not name.endswith(NUM_BATCHES_TRACKED)}
@@ -54,9 +59,9 @@ def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: 
     else:
         reinitialized = ()
     _check_names(checkpoint, wanted, given, reinitialized)
-    _check_shapes(checkpoint, wanted, given)
+    _check_shapes(wanted, given)
     _check_size(checkpoint, given)
-    values_by_name = {name: _to_valid_float32(checkpoint, name, tensor) for name, tensor in given.items()}
+    values_by_name = {name: _to_valid_float32(name, tensor) for name, tensor in given.items()}
     network.load_state_dict(values_by_name, strict=False, assign=True)
     converted = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in given.values()} - {"float32"})
     values = sum(tensor.numel() for tensor in values_by_name.values())
@@ -84,15 +89,13 @@ def _check_names(
 ) -> None:
     unexpected = [name for name in given if name not in wanted]
     if unexpected and all(name.startswith("bn") for name in unexpected):
-        raise CheckpointError(
-            f"{checkpoint.path}: holds BatchNorm layers ({join_limited(unexpected, 3)}) that this network does not have"
-        )
+        raise CheckpointError(f"holds BatchNorm layers ({join_limited(unexpected, 3)}) that this network does not have")
     if unexpected or checkpoint.extra.unexpected:
-        raise CheckpointError(f"{checkpoint.path}: {describe_unexpected(checkpoint, unexpected)}")
+        raise CheckpointError(describe_unexpected(checkpoint, unexpected))
     missing = [name for name in wanted if name not in given and name not in reinitialized]
     if missing and set(missing) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
-            f"{checkpoint.path}: holds no {' and no '.join(missing)}, the network's is "
+            f"holds no {' and no '.join(missing)}, the network's is "
             f"{tuple(wanted[missing[0]].shape)}; --new-head (new_head=True) newly initialises fc8"
         )
     if missing:
@@ -104,22 +107,22 @@ def _check_names(
             "is there), the file is not complete"
         )
         tensors = f"{len(missing)} of {count(len(wanted), 'tensor')} {'is' if len(missing) == 1 else 'are'}"
-        raise CheckpointError(f"{checkpoint.path}: {tensors} missing: {join_limited(missing)}{hint}")
+        raise CheckpointError(f"{tensors} missing: {join_limited(missing)}{hint}")
 
 
-def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+def _check_shapes(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     wrong = {name: tensor for name, tensor in given.items() if tensor.shape != wanted[name].shape}
     reported = [
         f"{name} is {tuple(value.shape)}, the network's is {tuple(wanted[name].shape)}" for name, value in wrong.items()
     ]
     if wrong and set(wrong) <= set(CLASSIFIER_KEYS):
         raise CheckpointError(
-            f"{checkpoint.path}: {reported[0]}: another class count; leave --num-classes out to take the file's, or "
+            f"{reported[0]}: another class count; leave --num-classes out to take the file's, or "
             "--new-head (new_head=True) newly initialises fc8"
         )
     if wrong:
         have = count(len(wrong), "tensor", ("has", "have"))
-        raise CheckpointError(f"{checkpoint.path}: {have} another shape: {join_limited(reported)}")
+        raise CheckpointError(f"{have} another shape: {join_limited(reported)}")
 
 
 def _check_size(checkpoint: Checkpoint, given: dict[str, Tensor]) -> None:
@@ -127,28 +130,26 @@ def _check_size(checkpoint: Checkpoint, given: dict[str, Tensor]) -> None:
     total = sum(tensor.numel() * torch.float32.itemsize for tensor in given.values())
     if total > INFLATION * checkpoint.raw.size + HEADROOM:
         raise CheckpointError(
-            f"{checkpoint.path}: its weights would take {total / 1e9:.1f} GB, far more than its "
+            f"its weights would take {total / 1e9:.1f} GB, far more than its "
             f"{checkpoint.raw.size:,} bytes hold: each number stands for many (Tensor.expand)"
         )
 
 
-def _to_valid_float32(checkpoint: Checkpoint, name: str, tensor: Tensor) -> Tensor:
+def _to_valid_float32(name: str, tensor: Tensor) -> Tensor:
     """Return the tensor as contiguous float32, or refuse it."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_meta:
-        raise CheckpointError(f"{checkpoint.path}: {name} has a shape but no values (saved from the meta device)")
+        raise CheckpointError(f"{name} has a shape but no values (saved from the meta device)")
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CASTABLE):
         stored = dtype if tensor.layout == torch.strided else f"{dtype}, {str(tensor.layout).removeprefix('torch.')}"
-        raise CheckpointError(f"{checkpoint.path}: {name} is {stored}; weights must be floats")
+        raise CheckpointError(f"{name} is {stored}; weights must be floats")
     value = tensor.detach().to(torch.float32).contiguous()
     # A sum costs a quarter of checking each value; if it is finite, so are all values.
     if not torch.isfinite(value.sum()) and not (finite := torch.isfinite(value)).all():
         where = tuple((~finite).nonzero()[0].tolist())
-        raise CheckpointError(
-            f"{checkpoint.path}: {name} holds {value[where].item()} at {where}; weights must be finite"
-        )
+        raise CheckpointError(f"{name} holds {value[where].item()} at {where}; weights must be finite")
     if name.endswith(RUNNING_VAR) and (value < 0).any():
-        raise CheckpointError(f"{checkpoint.path}: {name} holds {value.min().item():g}; a variance is not negative")
+        raise CheckpointError(f"{name} holds {value.min().item():g}; a variance is not negative")
     return value
 
 
@@ -215,7 +216,7 @@ def _is_head(checkpoint: Checkpoint, name: str) -> bool:
     shape = checkpoint.raw.tensors[checkpoint.chosen.path(name)].shape
     lasts = ("fc7.weight", "fc6.weight", "conv5b.weight")
     last = next((weight for weight in lasts if weight in checkpoint.tensors), "")
-    if not name.endswith(".weight") or len(shape) != 2 or not last or checkpoint.tensors[last].dim() == 0:
+    if not name.endswith(".weight") or len(shape) != 2 or not last or not checkpoint.tensors[last].shape:
         return False
     features = len(checkpoint.tensors[last])
-    return shape[1] == features or (last == lasts[-1] and shape[1] % features == 0)
+    return shape[1] == features or (features > 0 and last == lasts[-1] and shape[1] % features == 0)

@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
@@ -108,7 +107,7 @@ def describe_conventions(model: BuiltModel) -> Conventions:
     return Conventions(pool5, profile, source, settings.variant, size, model.class_names)
 
 
-def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
+def read_conventions(metadata: Mapping[str, str]) -> Conventions:
     """Return the conventions in a file's metadata; empty if this project did not write it.
 
     Raises:
@@ -117,9 +116,9 @@ def read_conventions(path: Path, metadata: Mapping[str, str]) -> Conventions:
     try:
         stated = _decode(metadata)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its metadata of conventions is invalid: {error}") from error
+        raise CheckpointError(f"its metadata of conventions is invalid: {error}") from error
     if stated.preprocessing is not None and (fault := stated.preprocessing.value_fault()):
-        raise CheckpointError(f"{path}: its metadata of conventions is invalid: preprocessing: {fault}")
+        raise CheckpointError(f"its metadata of conventions is invalid: preprocessing: {fault}")
     return stated
 
 

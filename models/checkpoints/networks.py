@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from pathlib import Path
 from typing import TypeAlias
 
 from models.checkpoints.detection import detect_networks, select_layouts
@@ -146,7 +145,7 @@ def identify_unsupported(shapes: Shapes) -> str | None:
     return next((f"this is {network.title}" for network in UNSUPPORTED if network.matches(file)), None)
 
 
-def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:
+def find_networks(raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:
     """Return the file's networks of a layout, at least one.
 
     Raises:
@@ -156,16 +155,16 @@ def find_networks(path: Path, raw: ReadResult, layout: str, key_map: KeyMap) -> 
     shapes = raw.shapes
     if unused := key_map.unused(shapes):
         have = join_limited(shapes, 4)
-        raise UsageError(f"{path}: --key-map {unused[0]}: the file has no such layer or tensor; it has {have}")
+        raise UsageError(f"--key-map {unused[0]}: the file has no such layer or tensor; it has {have}")
     networks = detect_networks(shapes, select_layouts(layout), raw.container, key_map, raw.content)
     candidates = find_candidates(raw.contents, networks)
     other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
     if other is not None:
-        raise CheckpointError(f"{path}: {other}")
+        raise CheckpointError(other)
     if not candidates or not all(one.matches[0].fits for one in candidates):
-        check_unbuilt_weights(path, raw)
+        check_unbuilt_weights(raw)
     if not shapes:
-        raise CheckpointError(f"{path}: {describe_empty(raw)}")
+        raise CheckpointError(describe_empty(raw))
     if not candidates:
-        raise CheckpointError(f"{path}: {describe_unknown(shapes, layout)}")
+        raise CheckpointError(describe_unknown(shapes, layout))
     return candidates

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.checkpoints.detection import LayoutMatch
+from models.checkpoints.detection import LayoutMatch, select_layouts
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.networks import find_networks
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, choose
 from models.checkpoints.sources import ResolvedSource, is_remote, resolve
-from models.errors import CheckpointError, UsageError
+from models.errors import CheckpointError, naming
 from models.options import WeightSelection
 from models.progress import Progress, no_progress
 
@@ -35,8 +35,11 @@ def check_ahead(
     Raises:
         CheckpointError, UsageError, UnavailableError: as `read_checkpoint`.
     """
+    select_layouts(layout)
+    parse_key_map(selection.key_map)
     file, raw = read_raw(source, progress, sha256, ahead=True)
-    find_network(file, raw, layout, selection)
+    with naming(file.path):
+        find_network(raw, layout, selection)
 
 
 def read_raw(
@@ -75,7 +78,7 @@ def _check_hash(file: ResolvedSource, raw: ReadResult, source: str | Path) -> No
 
 
 def find_network(
-    file: ResolvedSource, raw: ReadResult, layout: str, selection: WeightSelection
+    raw: ReadResult, layout: str, selection: WeightSelection
 ) -> tuple[tuple[Candidate, ...], Candidate, LayoutMatch]:
     """Return the networks in a file, the one of them that is selected, and its layout.
 
@@ -84,9 +87,6 @@ def find_network(
             which none is the usual one.
         UsageError: no such layout, key or prefix, or a key map of names that the file has not.
     """
-    candidates = find_networks(file.path, raw, layout, parse_key_map(selection.key_map))
-    try:
-        chosen = choose(candidates, selection)
-        return candidates, chosen, chosen.match
-    except (CheckpointError, UsageError) as error:
-        raise type(error)(f"{file.path}: {error}") from error
+    candidates = find_networks(raw, layout, parse_key_map(selection.key_map))
+    chosen = choose(candidates, selection)
+    return candidates, chosen, chosen.match

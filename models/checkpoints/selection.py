@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from models.checkpoints.contents import TensorTree
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.layout import LAYERS
-from models.config import CONVOLUTIONS
 from models.errors import CheckpointError, UsageError
 from models.options import WeightSelection
 
@@ -99,12 +98,6 @@ class Candidate:
         """The layers whose weights it has, by their canonical names."""
         return frozenset(name.removesuffix(".weight") for name in self.matches[0].weights)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether it has all convolutions, in shapes that fit."""
-        match = self.matches[0]
-        return match.fits and all(f"{layer}.weight" in match.weights for layer in CONVOLUTIONS)
-
     def options(self, others: Sequence[Candidate]) -> str:
         """Return the command-line options that choose it among other networks of the file."""
         same_key = any(other.key == self.key for other in others if other != self)
@@ -125,7 +118,7 @@ def find_candidates(contents: TensorTree, networks: Sequence[tuple[LayoutMatch, 
         Candidate(*place, found, contents.same_as(place[0])) for place, found in zip(places, networks, strict=True)
     ]
     found = [one for one in every if not OPTIMIZER.search(f"{one.key}.{one.prefix}")] or every
-    return tuple([one for one in found if one.is_complete] or found)
+    return tuple([one for one in found if one.matches[0].fits] or found)
 
 
 def choose(candidates: Sequence[Candidate], selection: WeightSelection) -> Candidate:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 
-from models.checkpoints.layout import LINEARS
-from models.checkpoints.linears import name_linears
-from models.config import BATCH_NORMS, CHANNEL_FACTORS, CONVOLUTIONS
+from models.checkpoints.unnamed_layers import find_base_channels, name_linears
+from models.config import BATCH_NORMS, CONVOLUTIONS
 
 _NUMBERED = re.compile(r"(.*\.|)(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)")
 
@@ -37,7 +35,7 @@ def sequential_names(shapes: Shapes) -> Iterator[dict[str, str]]:
 def _names(prefix: str, layers: _Layers, groups: Mapping[str, _Layers]) -> dict[str, str] | None:
     """Return the names of the C3D whose convolutions are in the Sequential `prefix`, or None."""
     convs = [number for number in sorted(layers) if len(layers[number].get("weight", ())) == 5]
-    base = _base_channels([layers[number]["weight"] for number in convs])
+    base = find_base_channels([layers[number]["weight"] for number in convs])
     if base is None:
         return None
     found = {
@@ -70,25 +68,9 @@ def _split(prefix: str) -> tuple[str, str]:
     return (f"{head}." if head else ""), (f"{name}." if name else "")
 
 
-def _base_channels(kernels: list[tuple[int, ...]]) -> int | None:
-    """Return conv1's output channels where the kernels (out, in, 3, 3, 3) are C3D's eight, otherwise None."""
-    if len(kernels) != len(CONVOLUTIONS) or any(kernel[2:] != (3, 3, 3) for kernel in kernels):
-        return None
-    base = kernels[0][0]
-    outputs = [factor * base for _, factor in CHANNEL_FACTORS.values()]
-    chained = all(after[1] == before[0] for before, after in pairwise(kernels))
-    return base if chained and [kernel[0] for kernel in kernels] == outputs else None
-
-
 def _linears(layers: _Layers, channels: int) -> dict[str, str]:
     """Return the names of the linear layers that read conv5b's channels; {} where there are none, or others."""
     numbers = [number for number in sorted(layers) if len(layers[number].get("weight", ())) == 2]
-    weights = [layers[number]["weight"] for number in numbers]
-    if not 1 <= len(weights) <= len(LINEARS) or weights[0][1] % channels:
-        return {}
-    if any(after[1] != before[0] for before, after in pairwise(weights)):
-        return {}
-    names = name_linears(weights, channels)
-    return {
-        f"{number}.{p}": f"{layer}.{p}" for number, layer in zip(numbers, names, strict=True) for p in layers[number]
-    }
+    names = name_linears([layers[number]["weight"] for number in numbers], channels)
+    named = zip(numbers, names, strict=True) if names else ()
+    return {f"{number}.{p}": f"{layer}.{p}" for number, layer in named for p in layers[number]}

@@ -20,7 +20,7 @@ from models.checkpoints.sources import ResolvedSource
 from models.class_names import ClassNames, describe_class_names, suggest_labels
 from models.command_line import build_words
 from models.config import C3DConfig
-from models.errors import C3DExportError, CheckpointError, count, join_limited, without_path
+from models.errors import C3DExportError, CheckpointError, count, join_limited, naming, without_path
 from models.options import BuildOptions
 from models.planning import fit_preprocessing, plan
 from models.pooling import Variant
@@ -70,7 +70,8 @@ def describe_checkpoint(
     facts = _foreign_objects(raw)
     key_map = parse_key_map(options.selection.key_map)
     try:
-        candidates = find_networks(file.path, raw, options.layout, key_map)
+        with naming(file.path):
+            candidates = find_networks(raw, options.layout, key_map)
     except CheckpointError as error:
         return Description(facts | {"layout": "none", "loads": f"no: {without_path(error, file.path)}"})
     try:
@@ -101,7 +102,8 @@ def _describe_chosen(
     found = chosen.matches
     if len(found) == 1:
         layout = found[0].layout
-        checkpoint = remap_keys(file, raw, options.layout, options.selection)
+        with naming(file.path):
+            checkpoint = remap_keys(file, raw, options.layout, options.selection)
         checkpoint.check_patterns()
         facts["layout"] = f"{layout.name}: {layout.title}"
         facts["key"] = chosen.key or "none"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoints.copying import copy_bytes
 from models.checkpoints.dtypes import DType
 from models.checkpoints.file_tensor import FileBytes, FileTensor
+
+CHUNK = 8 << 20
+"""Bytes that are copied before the pages that held them are released."""
 
 
 def load_tensor(stored: FileTensor) -> Tensor:
@@ -53,3 +56,24 @@ def _make_flat(data: FileBytes, dtype: DType) -> Tensor:
     if data.is_swapped(dtype):
         copy.numpy().view(f"u{dtype.swapped_size}").byteswap(inplace=True)
     return copy.view(torch_dtype(dtype))
+
+
+def copy_bytes(raw: memoryview) -> Tensor:
+    """Return a copy of `raw`, uint8 of one axis, in memory of its own.
+
+    Where `raw` is a part of a mapped file, its pages are released as they are copied, so that the file is not in
+    memory twice. torch allocates: NumPy asks for huge pages, which take the kernel several times as long.
+    """
+    copy = torch.empty(raw.nbytes, dtype=torch.uint8)
+    source, target = np.frombuffer(raw, np.uint8), copy.numpy()
+    mapped = raw.obj if isinstance(raw.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
+    first = 0 if mapped is None else source.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    free = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE  # the first page that holds nothing else
+    for start in range(0, raw.nbytes, CHUNK):
+        stop = min(start + CHUNK, raw.nbytes)
+        target[start:stop] = source[start:stop]
+        done = (first + stop) // mmap.PAGESIZE * mmap.PAGESIZE
+        if mapped is not None and done > free:
+            mapped.madvise(mmap.MADV_DONTNEED, free, done - free)
+            free = done
+    return copy

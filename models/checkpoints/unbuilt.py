@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from models.checkpoints.contents import TENSOR_CALLS, NotBuilt
@@ -20,21 +19,20 @@ WEIGHT = re.compile(r"(^|[./])(weight|bias|W|b|kernel|running_mean|running_var)$
 """Names of a layer's values in any framework."""
 
 
-def check_unbuilt_weights(path: Path, raw: ReadResult) -> None:
+def check_unbuilt_weights(raw: ReadResult) -> None:
     """Refuse a file in which the call of something foreign stands where a weight should.
 
     Raises:
         CheckpointError: there is such a weight; the message names it and what is not called.
     """
-    _refuse(path, {name: made_by for name, made_by in raw.contents.unbuilt.items() if WEIGHT.search(name)})
+    _refuse({name: made_by for name, made_by in raw.contents.unbuilt.items() if WEIGHT.search(name)})
 
 
-def check_unbuilt_layers(path: Path, raw: ReadResult, prefix: str, ignored: Callable[[str], bool]) -> None:
+def check_unbuilt_layers(raw: ReadResult, prefix: str, ignored: Callable[[str], bool]) -> None:
     """Refuse a file with a tensor under the network's prefix that only a foreign call makes: it may be a layer.
 
     Args:
-        path: the file.
-        raw: what it holds.
+        raw: what the file holds.
         prefix: the prefix of the network's tensors, its key included.
         ignored: whether `--ignore` leaves a tensor out.
 
@@ -42,7 +40,6 @@ def check_unbuilt_layers(path: Path, raw: ReadResult, prefix: str, ignored: Call
         CheckpointError: there is such a tensor; the message names it and what is not called.
     """
     _refuse(
-        path,
         {
             name: made_by
             for name, made_by in raw.contents.unbuilt.items()
@@ -51,24 +48,24 @@ def check_unbuilt_layers(path: Path, raw: ReadResult, prefix: str, ignored: Call
     )
 
 
-def require_tensors(path: Path, raw: ReadResult) -> ReadResult:
+def require_tensors(raw: ReadResult) -> ReadResult:
     """Return what a reader found in a pickle.
 
     Raises:
         CheckpointError: no tensors; the message says what it holds instead.
     """
     if not raw.tensors:
-        check_unbuilt_weights(path, raw)
-        raise CheckpointError(f"{path}: {describe_empty(raw)}")
+        check_unbuilt_weights(raw)
+        raise CheckpointError(describe_empty(raw))
     return raw
 
 
-def _refuse(path: Path, weights: Mapping[str, str]) -> None:
+def _refuse(weights: Mapping[str, str]) -> None:
     if weights:
         name, made_by = next(iter(weights.items()))
         more = f", {count(len(weights) - 1, 'other tensor')} likewise" if len(weights) > 1 else ""
         raise CheckpointError(
-            f"{path}: {printable(name)} is made by calling {made_by}, and functions that a file names are "
+            f"{printable(name)} is made by calling {made_by}, and functions that a file names are "
             f"never called{more}; "
             "where it was made, save plain tensors (value.to_dense() if sparse, value.dequantize() if quantised)"
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from models.config import MAX_MANIFEST_BYTES
-from models.errors import BadInputError
+from models.errors import BadInputError, naming
 from models.paths import read_small_file
 
 MAX_BYTES = 768 << 10
@@ -51,12 +51,10 @@ def read_names(path: Path) -> tuple[str, ...]:
     """
     limit = MAX_MANIFEST_BYTES if path.suffix == ".json" else MAX_BYTES
     content = read_small_file(path, "file of class names", limit, BadInputError)
-    try:
+    with naming(path):
         text = _decode(content)
         found = _parse_json(text) if text.lstrip().startswith(("[", "{")) else _parse_lines(text)
         return check_names(found)
-    except BadInputError as error:
-        raise BadInputError(f"{path}: {error}") from error
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,16 @@ import time
 import pytest
 
 from exporter.errors import ArtifactError
-from models.errors import MAX_MESSAGE, C3DExportError, first_line, one_line, without_path
+from models.errors import (
+    MAX_MESSAGE,
+    C3DExportError,
+    CheckpointError,
+    UnavailableError,
+    first_line,
+    naming,
+    one_line,
+    without_path,
+)
 
 
 def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> None:
@@ -20,6 +29,15 @@ def test_a_name_out_of_a_file_neither_breaks_the_line_nor_moves_the_cursor() -> 
 def test_a_path_is_taken_off_a_message_as_the_message_shows_it() -> None:
     for path in ("a.onnx", "a\n\u202eb.onnx"):
         assert without_path(ArtifactError(f"{path}: no model"), path) == "no model"
+
+
+def test_the_block_of_a_file_names_it_once_whatever_the_class() -> None:
+    for kind in (CheckpointError, UnavailableError):
+        with pytest.raises(kind) as caught, naming("a.pth"):
+            raise kind("no \n tensors")
+        assert caught.value.to_dict()["message"] == "a.pth: no \n tensors"
+    with pytest.raises(ValueError, match="^other$"), naming("a.pth"):
+        raise ValueError("other")
 
 
 def test_a_name_of_millions_of_characters_is_cut_for_machines_too() -> None:

@@ -6,7 +6,7 @@ Sources: in `numpy/_core`, `src/multiarray/methods.c` (`array_reduce`, `array_se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import cast
 
@@ -72,7 +72,6 @@ class ArrayValue:
     shape: tuple[int, ...] = ()
     content: object = None
     axes: tuple[int, ...] | None = None
-    _result: object = field(default=None, repr=False)
 
     def set_state(self, state: object) -> None:
         """Take what NumPy saves of an array: (version, shape, dtype, is Fortran, content), or without the version.
@@ -90,17 +89,12 @@ class ArrayValue:
         self.dtype, self.shape, self.content = dtype, as_sizes(shape), content
         self.axes = tuple(reversed(range(len(self.shape)))) if fortran else None
 
-    def resolve(self, budget: Budget) -> object:
+    def resolve(self, budget: Budget) -> FileTensor | UnbuiltObject:
         """Return the array as a tensor, or as a placeholder if it holds no plain numbers.
 
         Raises:
             PickleError: its bytes are not as many as its shape and dtype say.
         """
-        if self._result is None:
-            self._result = self._make(budget)
-        return self._result
-
-    def _make(self, budget: Budget) -> FileTensor | UnbuiltObject:
         if self.dtype is None:
             raise PickleError("a NumPy array has no values")
         dtype = self.dtype.torch

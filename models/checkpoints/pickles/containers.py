@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from models.checkpoints.pickles.errors import PickleError
@@ -12,19 +13,12 @@ from models.checkpoints.pickles.machine import Machine
 from models.checkpoints.pickles.values import TupleItems, UnbuiltObject
 
 
-def _empty_list(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    machine.stack.append([])
+def _empty(make: Callable[[], object]) -> Handler:
+    def push(machine: Machine) -> None:
+        machine.budget.charge_opcodes(OBJECT_COST)
+        machine.stack.append(make())
 
-
-def _empty_dict(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    machine.stack.append({})
-
-
-def _empty_tuple(machine: Machine) -> None:
-    machine.budget.charge_opcodes(OBJECT_COST)
-    machine.stack.append(TupleItems())
+    return push
 
 
 def _tuple(machine: Machine) -> None:
@@ -98,10 +92,10 @@ def _set_items(machine: Machine, items: list[object]) -> None:
 
 
 CONTAINERS: dict[str, Handler] = {
-    "EMPTY_LIST": _empty_list,
-    "EMPTY_SET": _empty_list,  # a set is read as a list: its items need no hash
-    "EMPTY_DICT": _empty_dict,
-    "EMPTY_TUPLE": _empty_tuple,
+    "EMPTY_LIST": _empty(list),
+    "EMPTY_SET": _empty(list),  # a set is read as a list: its items need no hash
+    "EMPTY_DICT": _empty(dict),
+    "EMPTY_TUPLE": _empty(TupleItems),
     "TUPLE": _tuple,
     "TUPLE1": _short_tuple(1),
     "TUPLE2": _short_tuple(2),

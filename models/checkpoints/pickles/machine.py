@@ -6,31 +6,24 @@ The opcodes are in `literals` (what they push is in the pickle itself), in `cont
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import LARGE, MAX_NAME, Budget
-from models.checkpoints.pickles.values import Global, LargeText, decode, unescape
-
-
-class Rules(Protocol):
-    """What a pickle gets for its calls; nothing here calls what the file names."""
-
-    def refer(self, module: str, name: str) -> Global:
-        """Return the one reference to a class or function."""
-        ...
-
-    def call(self, function: object, arguments: list[object]) -> object:
-        """Return what stands for the result of calling a function or class."""
-        ...
-
-    def build(self, target: object, state: object) -> None:
-        """Give an object its state."""
-        ...
-
+from models.checkpoints.pickles.rules import Rules
+from models.checkpoints.pickles.values import LargeText, decode, unescape
 
 Persistent = Callable[[object], object]
 """Returns what a persistent id stands for: a storage, in a torch file."""
+
+
+def no_persistent(identifier: object) -> object:
+    """Refuse a persistent id.
+
+    Raises:
+        PickleError: always.
+    """
+    raise PickleError("it refers to values outside the file by a persistent id")
+
 
 _LINE_CHUNK = 256
 
@@ -45,7 +38,7 @@ class Machine:
         marks: the stacks before each mark.
         memo: values by their number.
         budget: what the file may still cost.
-        rules: build what an allowed constructor makes, and a placeholder for anything else.
+        rules: what names and calls of the file become.
         persistent: resolves persistent ids.
         done: whether the pickle has ended; its value is then the top of the stack.
     """

@@ -69,28 +69,23 @@ def _dup(machine: Machine) -> None:
     machine.stack.append(machine.stack[-1])
 
 
-def _get_line(machine: Machine) -> None:
-    machine.stack.append(machine.memo[int(bytes(machine.line()[:20]))])
+def _index(machine: Machine, size: int) -> int:
+    """Return a number in the memo: of `size` bytes, or a line of digits for 0."""
+    return machine.integer(size) if size else int(bytes(machine.line()[:20]))
 
 
-def _get(machine: Machine) -> None:
-    machine.stack.append(machine.memo[machine.integer(1)])
+def _get(size: int) -> Handler:
+    def push(machine: Machine) -> None:
+        machine.stack.append(machine.memo[_index(machine, size)])
+
+    return push
 
 
-def _long_get(machine: Machine) -> None:
-    machine.stack.append(machine.memo[machine.integer(4)])
+def _put(size: int) -> Handler:
+    def keep(machine: Machine) -> None:
+        machine.memo[_index(machine, size)] = machine.stack[-1]
 
-
-def _put_line(machine: Machine) -> None:
-    machine.memo[int(bytes(machine.line()[:20]))] = machine.stack[-1]
-
-
-def _put(machine: Machine) -> None:
-    machine.memo[machine.integer(1)] = machine.stack[-1]
-
-
-def _long_put(machine: Machine) -> None:
-    machine.memo[machine.integer(4)] = machine.stack[-1]
+    return keep
 
 
 def _memoize(machine: Machine) -> None:
@@ -198,12 +193,12 @@ _OPCODES: dict[str, Handler] = {
     "POP": _pop,
     "POP_MARK": _drop_mark,
     "DUP": _dup,
-    "GET": _get_line,
-    "BINGET": _get,
-    "LONG_BINGET": _long_get,
-    "PUT": _put_line,
-    "BINPUT": _put,
-    "LONG_BINPUT": _long_put,
+    "GET": _get(0),
+    "BINGET": _get(1),
+    "LONG_BINGET": _get(4),
+    "PUT": _put(0),
+    "BINPUT": _put(1),
+    "LONG_BINPUT": _put(4),
     "MEMOIZE": _memoize,
     "PROTO": _proto,
     "FRAME": _frame,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.legacy import MAGIC_NUMBER, read_legacy
 from models.checkpoints.pickles.limits import Budget
-from models.checkpoints.pickles.machine import Machine, Persistent
+from models.checkpoints.pickles.machine import Machine, Persistent, no_persistent
 from models.checkpoints.pickles.opcodes import run
 from models.checkpoints.pickles.persistent import parse_identifier
 from models.checkpoints.pickles.plain import as_view
 from models.checkpoints.pickles.resolve import resolve
-from models.checkpoints.pickles.rules import TableRules
+from models.checkpoints.pickles.rules import Rules
 from models.checkpoints.pickles.storages import Storage, StorageData, storage_dtype
 from models.checkpoints.pickles.torch_tar import read_tar
 from models.checkpoints.pickles.values import printable
@@ -76,7 +76,7 @@ class FilePickles:
 
     def __init__(self, file_size: int) -> None:
         self.budget = Budget(file_size)
-        self._rules = TableRules(self.budget, self._load_nested)
+        self._rules = Rules(self.budget, self._load_nested)
         self._nested = False
 
     def run(self, data: memoryview, position: int, persistent: Persistent) -> tuple[object, int]:
@@ -174,13 +174,4 @@ def read_torch_tar(members: Mapping[str, memoryview], file_size: int) -> PickleC
         PickleError: damaged, truncated, or beyond a limit.
     """
     pickles = FilePickles(file_size)
-    return pickles.finish(read_tar(pickles.run, members, no_persistent), "torch tar")
-
-
-def no_persistent(identifier: object) -> object:
-    """Refuse a persistent id.
-
-    Raises:
-        PickleError: always.
-    """
-    raise PickleError("it refers to values outside the file by a persistent id")
+    return pickles.finish(read_tar(pickles.run, members), "torch tar")

@@ -41,6 +41,8 @@ class _Resolver:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._tensors = 0
+        self._made: dict[TensorValue | ArrayValue, object] = {}
+        """{tensor or array: what was made of it}, for those that are met again."""
 
     def fill(self, container: object) -> list[object]:
         """Resolve the leaves that a container holds; return the containers that it holds."""
@@ -68,7 +70,9 @@ class _Resolver:
         match value:
             case TensorValue() | ArrayValue():
                 self._count()
-                return value.resolve(self._budget)
+                if value not in self._made:
+                    self._made[value] = value.resolve(self._budget)
+                return self._made[value]
             case Storage():
                 self._count()
                 tensor = value.resolve(self._budget)

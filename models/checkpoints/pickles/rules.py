@@ -150,8 +150,8 @@ FROM_TYPE = ("_rebuild_from_type", "_rebuild_from_type_v2")
 _OWN_TYPES = frozenset({"object", "int", "float", "str", "bool", "type", "unicode", "long", "basestring"})
 
 
-class TableRules:
-    """What the pickles of one file get for their calls (`machine.Rules`).
+class Rules:
+    """What the pickles of one file get for their names and calls; nothing here calls what a file names.
 
     Attributes:
         not_built: names that were met and are not in the table.

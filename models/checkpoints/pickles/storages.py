@@ -111,15 +111,13 @@ class TensorValue:
     stride: tuple[int, ...]
     conjugate: bool = False
     negative: bool = False
-    _result: FileTensor | None = field(default=None, repr=False)
 
     def resolve(self, budget: Budget) -> FileTensor:
-        """Return the tensor, the same one each time."""
-        if self._result is None:
-            self._result = self._make(budget)
-        return self._result
+        """Return the tensor.
 
-    def _make(self, budget: Budget) -> FileTensor:
+        Raises:
+            PickleError: torch cannot describe it, the file ends before its values, or the budget does not allow a copy.
+        """
         if not is_possible(self.dtype, self.shape, self.stride):
             raise PickleError(f"a tensor of shape {shown_sizes(self.shape)} is beyond what torch can describe")
         data, offset = None, self.offset

@@ -14,7 +14,7 @@ from typing import cast
 
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.legacy import Run
-from models.checkpoints.pickles.machine import Persistent
+from models.checkpoints.pickles.machine import no_persistent
 from models.checkpoints.pickles.storages import (
     MAX_AXES,
     Storage,
@@ -29,15 +29,15 @@ MEMBERS = ("storages", "tensors", "pickle")
 _WORD = 8
 
 
-def read_tar(run: Run, members: Mapping[str, memoryview], no_persistent: Persistent) -> object:
+def read_tar(run: Run, members: Mapping[str, memoryview]) -> object:
     """Return the content of an archive with these members.
 
     Raises:
         PickleError: damaged, truncated, or a tensor lies outside its storage.
     """
     objects: dict[int, Storage | TensorValue | None] = {}
-    _read_storages(_Stream(members["storages"], run, no_persistent), objects)
-    _read_tensors(_Stream(members["tensors"], run, no_persistent), objects)
+    _read_storages(_Stream(members["storages"], run), objects)
+    _read_tensors(_Stream(members["tensors"], run), objects)
 
     def find(identifier: object) -> object:
         match identifier:
@@ -54,14 +54,13 @@ def read_tar(run: Run, members: Mapping[str, memoryview], no_persistent: Persist
 class _Stream:
     """A member, read from its start."""
 
-    def __init__(self, data: memoryview, run: Run, no_persistent: Persistent) -> None:
+    def __init__(self, data: memoryview, run: Run) -> None:
         self._data = data
         self._position = 0
         self._run = run
-        self._no_persistent = no_persistent
 
     def value(self) -> object:
-        value, self._position = self._run(self._data, self._position, self._no_persistent)
+        value, self._position = self._run(self._data, self._position, no_persistent)
         return value
 
     def count(self) -> int:

@@ -144,7 +144,7 @@ def _read(path: Path) -> ReadResult:
                     with native_call(f"the reader of {kind.name}", path), garbage_collection_paused():
                         contents = kind.read(inner)
                 if len(contents.tensors) > MAX_TENSORS:
-                    raise CheckpointError(f"{path}: {len(contents.tensors)} tensors: more than {MAX_TENSORS}")
+                    raise CheckpointError(f"{len(contents.tensors)} tensors: more than {MAX_TENSORS}")
             finally:
                 sha256 = hashing.finish()
             if inner.archive:
@@ -180,17 +180,17 @@ def detect_format(file: MappedFile) -> FileFormat:
             return kind
     head = file.data[:512].lstrip()
     if head.startswith(b"<?xml") and b"<net " in head:
-        raise CheckpointError(f"{file.path}: an OpenVINO model, from which no weights are read; give its checkpoint")
+        raise CheckpointError("an OpenVINO model, from which no weights are read; give its checkpoint")
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
-            raise CheckpointError(f"{file.path}: not a checkpoint but {what.format(shlex.quote(str(file.path)))}")
+            raise CheckpointError(f"not a checkpoint but {what.format(shlex.quote(str(file.path)))}")
     by_suffix = next((kind for kind in READERS if file.suffix in kind.suffixes), None)
     # a pickle of protocol 0 is text, too: its reader decides
     if (by_suffix is None or by_suffix.read is not read_torch) and is_text(file.data[:512]):
-        raise CheckpointError(f"{file.path}: {TEXT_FILE}")
+        raise CheckpointError(f"{TEXT_FILE}")
     if by_suffix is not None:
         return by_suffix
     if looks_like_caffe(file):  # facebook's own files have no suffix
         return next(kind for kind in READERS if kind.read is read_caffe)
     known = ", ".join(suffix for kind in READERS for suffix in kind.suffixes)
-    raise CheckpointError(f"{file.path}: unknown checkpoint format {file.suffix!r}; known are {known}")
+    raise CheckpointError(f"unknown checkpoint format {file.suffix!r}; known are {known}")

@@ -81,7 +81,7 @@ def open_inside(file: MappedFile, suffixes: Collection[str]) -> Generator[Mapped
             inner = stack.enter_context(_only_checkpoint(inner, members, suffixes))
         if inner is not file and (find_compression(inner.data[:PROBED_BYTES]) or _members(inner)):
             raise CheckpointError(
-                f"{file.path}: {inner.name} inside is itself an archive; unpack {file.path.name} first, then give that"
+                f"{inner.name} inside is itself an archive; unpack {file.path.name} first, then give that"
             )
         yield inner
 
@@ -112,15 +112,15 @@ def _temporary(file: MappedFile, name: str, kind: str, chunks: Chunks, limit: in
             for chunk in chunks:
                 size += len(chunk)
                 if size > limit:
-                    raise CheckpointError(f"{file.path}: unpacks to more than {limit >> 20} MiB: a decompression bomb")
+                    raise CheckpointError(f"unpacks to more than {limit >> 20} MiB: a decompression bomb")
                 stream.write(chunk)
             stream.flush()
         except CheckpointError:
             raise
         except BAD_ZIP as error:
-            raise CheckpointError(f"{file.path}: the {kind} data is damaged or truncated: {error}") from error
+            raise CheckpointError(f"the {kind} data is damaged or truncated: {error}") from error
         if size == 0:
-            raise CheckpointError(f"{file.path}: {name} inside is empty (0 bytes)")
+            raise CheckpointError(f"{name} inside is empty (0 bytes)")
         data = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY)
         yield MappedFile(file.path, stream, data, (kind, *file.archive), name, limit, lambda _: None)
 
@@ -144,15 +144,15 @@ def _zip_members(file: MappedFile) -> tuple[Member, ...]:
 
     def read(entry: zipfile.ZipInfo) -> Chunks:
         if entry.flag_bits & 1:
-            raise CheckpointError(f"{file.path}: member {entry.filename} is encrypted; unpack it first")
+            raise CheckpointError(f"member {entry.filename} is encrypted; unpack it first")
         if entry.compress_type == zipfile.ZIP_LZMA:  # its header says how much memory unpacking takes
-            raise CheckpointError(f"{file.path}: member {entry.filename} is compressed by LZMA; unpack it first")
+            raise CheckpointError(f"member {entry.filename} is compressed by LZMA; unpack it first")
         try:
             with zipfile.ZipFile(file.stream) as archive, archive.open(entry) as stream:
                 while chunk := stream.read(CHUNK):
                     yield chunk
         except BAD_ZIP as error:
-            raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
+            raise CheckpointError(f"the archive is damaged or truncated: {error}") from error
 
     return tuple(Member(entry.filename, entry.file_size, lambda entry=entry: read(entry)) for entry in entries)
 
@@ -174,15 +174,15 @@ def _tar_members(file: MappedFile) -> tuple[Member, ...]:
             for entry in archive:
                 entries.append(entry)
                 if len(entries) > MAX_MEMBERS:
-                    raise CheckpointError(f"{file.path}: a tar archive of more than {MAX_MEMBERS} members")
+                    raise CheckpointError(f"a tar archive of more than {MAX_MEMBERS} members")
     except _BAD_TAR as error:
-        raise CheckpointError(f"{file.path}: the tar archive is damaged or truncated: {error}") from error
+        raise CheckpointError(f"the tar archive is damaged or truncated: {error}") from error
     if {entry.name for entry in entries} >= set(TORCH_TAR):
         return ()
 
     def read(entry: tarfile.TarInfo) -> Chunks:
         if entry.offset_data + entry.size > file.size:
-            raise CheckpointError(f"{file.path}: the tar archive is truncated: {entry.name} is not complete")
+            raise CheckpointError(f"the tar archive is truncated: {entry.name} is not complete")
         for start in range(0, entry.size, CHUNK):
             file.stream.seek(entry.offset_data + start)  # by the stream: what is mapped counts as memory
             yield file.stream.read(min(CHUNK, entry.size - start))
@@ -199,11 +199,11 @@ def _only_checkpoint(file: MappedFile, members: tuple[Member, ...], suffixes: Co
     found = found or [member for member in members if _is_checkpoint(member, suffixes)]
     if not found:
         names = join_limited(member.name for member in members)
-        raise CheckpointError(f"{file.path}: a {kind} archive without a checkpoint; it holds {names}")
+        raise CheckpointError(f"a {kind} archive without a checkpoint; it holds {names}")
     if len(found) > 1:
         names = join_limited(member.name for member in found)
         raise CheckpointError(
-            f"{file.path}: a {kind} archive of {len(found)} checkpoints: {names}; extract the one you want, such as by "
+            f"a {kind} archive of {len(found)} checkpoints: {names}; extract the one you want, such as by "
             f"{_extraction(file, kind, found[0].name)}"
         )
     (chosen,) = found

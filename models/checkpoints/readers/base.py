@@ -23,7 +23,7 @@ from models.checkpoints.contents import TensorTree, flatten
 from models.checkpoints.dtypes import DType
 from models.checkpoints.file_tensor import FileBytes, FileTensor, contiguous, is_possible
 from models.checkpoints.metadata import NONE_STATED, Conventions
-from models.errors import CheckpointError
+from models.errors import CheckpointError, naming
 from models.paths import descriptor_path, is_plain_name
 from models.protobuf_wire import WireReader
 from models.unpacking import max_unpacked
@@ -112,25 +112,36 @@ class MappedFile:
         Raises:
             CheckpointError: the bytes are not there, or not those of the shape; nothing is allocated before.
         """
-        if not is_possible(dtype, tuple(map(abs, shape))):
-            raise CheckpointError(f"{self.path}: {name} claims {len(shape)} axes or sizes that no tensor has")
-        if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != length:
-            raise CheckpointError(f"{self.path}: {name} claims the shape {shape} but has {length} bytes")
+        check_shape(name, dtype, shape, length)
         if not 0 <= offset <= offset + length <= self.size:
-            raise CheckpointError(
-                f"{self.path}: {name} claims bytes {offset} to {offset + length} of {self.size} in the file"
-            )
+            raise CheckpointError(f"{name} claims bytes {offset} to {offset + length} of {self.size} in the file")
         return contiguous(dtype, shape, FileBytes(memoryview(self.data)[offset : offset + length]))
+
+
+def check_shape(name: str, dtype: DType, shape: tuple[int, ...], length: int) -> None:
+    """Refuse a shape that no tensor has, or whose numbers do not take `length` bytes.
+
+    Raises:
+        CheckpointError: it is such a one.
+    """
+    if not is_possible(dtype, tuple(map(abs, shape))):
+        raise CheckpointError(f"{name} claims {len(shape)} axes or sizes that no tensor has")
+    if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != length:
+        raise CheckpointError(f"{name} claims the shape {shape} but has {length} bytes")
 
 
 @contextmanager
 def open_mapped(path: Path) -> Generator[MappedFile]:
-    """Open and map a file that is not empty. The mapping lives on in the tensors that refer to it."""
+    """Open and map a file that is not empty. The mapping lives on in the tensors that refer to it.
+
+    The messages of readers do not name the file: errors that are raised in the block are given its path here.
+    """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size == 0:
             raise CheckpointError(f"the checkpoint is empty (0 bytes): {path}")
-        yield MappedFile(path, stream, mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY))
+        with naming(path):
+            yield MappedFile(path, stream, mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY))
 
 
 @dataclass(frozen=True)

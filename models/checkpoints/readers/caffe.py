@@ -58,11 +58,11 @@ def read_caffe(file: MappedFile) -> ReadResult:
     try:
         blobs = _blobs(file)
         if not blobs:
-            raise CheckpointError(f"{file.path}: {_without_layers(file)}")
+            raise CheckpointError(f"{_without_layers(file)}")
         schema = _schema(file, blobs)
         tensors = {name: _tensor(file, name, blob, schema) for name, blob in blobs.items()}
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a valid caffemodel, or truncated: {error}") from error
+        raise CheckpointError(f"not a valid caffemodel, or truncated: {error}") from error
     return ReadResult(tensors, f"caffemodel ({schema.name} schema)")
 
 
@@ -76,7 +76,7 @@ def read_blob(file: MappedFile) -> FileTensor:
     try:
         return _tensor(file, "the blob", blob, _schema(file, {"": blob}))
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a valid BlobProto, or truncated: {error}") from error
+        raise CheckpointError(f"not a valid BlobProto, or truncated: {error}") from error
 
 
 def _blobs(file: MappedFile) -> dict[str, Field]:
@@ -92,10 +92,10 @@ def _blobs(file: MappedFile) -> dict[str, Field]:
         for index, blob in enumerate(field for field in members if field.number == blob_field and field.wire == BYTES):
             parameter = PARAMETERS[index] if index < len(PARAMETERS) else f"blob{index}"
             if f"{name}.{parameter}" in found:
-                raise CheckpointError(f"{file.path}: two layers are called {name}")
+                raise CheckpointError(f"two layers are called {name}")
             found[f"{name}.{parameter}"] = blob
         if len(found) > MAX_TENSORS:
-            raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} tensors")
+            raise CheckpointError(f"more than {MAX_TENSORS} tensors")
     return found
 
 
@@ -127,13 +127,13 @@ def _tensor(file: MappedFile, name: str, blob: Field, schema: Schema) -> FileTen
             sizes_given = (size for dim in dims for size in file.wire.packed(dim))
             shape = [*islice(sizes_given, MAX_AXES + 1)]
             if len(shape) > MAX_AXES:
-                raise CheckpointError(f"{file.path}: {name} claims more than {MAX_AXES:,} axes")
+                raise CheckpointError(f"{name} claims more than {MAX_AXES:,} axes")
         elif field.number == schema.data and field.wire == FIXED32:
-            raise CheckpointError(f"{file.path}: {name} is not a packed field, as Caffe writes it")
+            raise CheckpointError(f"{name} is not a packed field, as Caffe writes it")
         elif field.number == schema.data and field.wire == BYTES:
             chunks.append(field)
     if len(chunks) != 1:
-        raise CheckpointError(f"{file.path}: {name} has {len(chunks)} packed fields of values, not one")
+        raise CheckpointError(f"{name} has {len(chunks)} packed fields of values, not one")
     (data,) = chunks
     whole = tuple(shape if shape is not None else sizes.values())
     return file.tensor(name, FLOAT32, whole, data.start, data.end - data.start)

@@ -27,7 +27,7 @@ import numpy as np
 from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.npz import find_dtype
+from models.checkpoints.readers.npy import find_dtype
 from models.errors import CheckpointError, UnavailableError, install_command
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -74,13 +74,13 @@ def read_keras(file: MappedFile) -> ReadResult:
         UnavailableError: h5py is not installed.
     """
     if importlib.util.find_spec("h5py") is None:
-        raise UnavailableError(f"{file.path}: reading HDF5 needs h5py; {install_command('keras')}")
+        raise UnavailableError(f"reading HDF5 needs h5py; {install_command('keras')}")
     with tempfile.TemporaryFile(prefix="c3d-export-") as output:
         report = _parse(file, output)
         if report.refused:
-            raise CheckpointError(f"{file.path}: {report.refused}")
+            raise CheckpointError(f"{report.refused}")
         if report.invalid:
-            raise CheckpointError(f"{file.path}: not a valid HDF5 file, or truncated: {report.invalid}")
+            raise CheckpointError(f"not a valid HDF5 file, or truncated: {report.invalid}")
         size = os.fstat(output.fileno()).st_size
         data = mmap.mmap(output.fileno(), size, access=mmap.ACCESS_COPY) if size else file.data
         unpacked = MappedFile(file.path, output, data)
@@ -126,10 +126,10 @@ def _parse(file: MappedFile, output: BinaryIO) -> _Report:
         )
         return msgspec.json.decode(done.stderr.rpartition(b"\n")[2], type=_Report)
     except subprocess.TimeoutExpired as error:
-        raise CheckpointError(f"{file.path}: not a valid HDF5 file: parsing it takes over {timeout:.0f} s") from error
+        raise CheckpointError(f"not a valid HDF5 file: parsing it takes over {timeout:.0f} s") from error
     except msgspec.DecodeError as error:
         raise CheckpointError(
-            f"{file.path}: not a valid HDF5 file: parsing it crashed, or reached {seconds:.1f} s or {memory >> 20} MiB"
+            f"not a valid HDF5 file: parsing it crashed, or reached {seconds:.1f} s or {memory >> 20} MiB"
         ) from error
 
 
@@ -147,5 +147,5 @@ def _layer_names(paths: list[str]) -> list[str]:
 
 
 def _tensor(file: MappedFile, name: str, array: _Array) -> FileTensor:
-    kind = find_dtype(file, name, np.dtype(array.dtype))
+    kind = find_dtype(name, np.dtype(array.dtype))
     return file.tensor(name, kind, array.shape, array.offset, array.length)

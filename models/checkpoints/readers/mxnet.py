@@ -50,17 +50,17 @@ def read_mxnet(file: MappedFile) -> ReadResult:
         CheckpointError: not such a file, truncated, sparse arrays, or an element type that torch does not have.
     """
     if not is_mxnet(file):
-        raise CheckpointError(f"{file.path}: not a parameter file of MXNet")
+        raise CheckpointError("not a parameter file of MXNet")
     cursor = _Cursor(file, 2 * len(MAGIC))
     arrays = [_read_array(cursor) for _ in range(cursor.count("arrays"))]
     names = [cursor.name() for _ in range(cursor.count("names"))] or [str(n) for n in range(len(arrays))]
     if len(names) != len(arrays):
-        raise CheckpointError(f"{file.path}: has names for {len(names)} of its {len(arrays)} arrays")
+        raise CheckpointError(f"has names for {len(names)} of its {len(arrays)} arrays")
     tensors: dict[str, FileTensor] = {}
     for full, array in zip(names, arrays, strict=True):
         name = full[4:] if full.startswith(GROUPS) else full
         if name in tensors:
-            raise CheckpointError(f"{file.path}: two arrays are named {name}")
+            raise CheckpointError(f"two arrays are named {name}")
         if array is not None:
             tensors[name] = array.tensor(file, name)
     return ReadResult(tensors, "MXNet parameters")
@@ -81,19 +81,19 @@ class _Cursor:
 
     def skip(self, length: int) -> None:
         if self.at + length > self.file.size:
-            raise CheckpointError(f"{self.file.path}: not a valid parameter file of MXNet, or truncated")
+            raise CheckpointError("not a valid parameter file of MXNet, or truncated")
         self.at += length
 
     def count(self, what: str) -> int:
         (count,) = self.numbers("Q")
         if count > MAX_TENSORS:
-            raise CheckpointError(f"{self.file.path}: claims {count} {what}: more than {MAX_TENSORS}")
+            raise CheckpointError(f"claims {count} {what}: more than {MAX_TENSORS}")
         return count
 
     def name(self) -> str:
         (length,) = self.numbers("Q")
         if length > MAX_NAME:
-            raise CheckpointError(f"{self.file.path}: claims a name of {length} characters")
+            raise CheckpointError(f"claims a name of {length} characters")
         self.skip(length)
         return self.file.data[self.at - length : self.at].decode("utf-8", "backslashreplace")
 
@@ -113,27 +113,26 @@ class _Array:
 
 def _read_array(cursor: _Cursor) -> _Array | None:
     """Read one array's header and pass over its numbers; None for an array that was never given a shape."""
-    path = cursor.file.path
     (version,) = cursor.numbers("I")
     if version in (V2, V3):
         (storage,) = cursor.numbers("i")
         if storage != 0:
             kind = STORAGE.get(storage, f"unknown ({storage})")
-            raise CheckpointError(f"{path}: holds an array of {kind} storage; save it dense, by tostype('default')")
+            raise CheckpointError(f"holds an array of {kind} storage; save it dense, by tostype('default')")
     legacy = version not in (V1, V2, V3)
     axes = version if legacy else cursor.numbers("i")[0]
     if not -1 <= axes <= MAX_AXES:
-        raise CheckpointError(f"{path}: not a valid parameter file of MXNet: an array of {axes} axes")
+        raise CheckpointError(f"not a valid parameter file of MXNet: an array of {axes} axes")
     if axes < 0 or (axes == 0 and version != V3):
         return None
     shape = cursor.numbers(f"{axes}{'I' if legacy else 'q'}")
     if any(size < 0 for size in shape):
         if version == V3 and all(size >= -1 for size in shape):
             return None  # its shape was not known yet
-        raise CheckpointError(f"{path}: not a valid parameter file of MXNet: an array of shape {shape}")
+        raise CheckpointError(f"not a valid parameter file of MXNet: an array of shape {shape}")
     *_, flag = cursor.numbers("iii")
     if flag not in DTYPES:
-        raise CheckpointError(f"{path}: holds an array of MXNet's type {flag}; weights must be floats")
+        raise CheckpointError(f"holds an array of MXNet's type {flag}; weights must be floats")
     found = _Array(shape, flag, cursor.at)
     cursor.skip(prod(shape) * DTYPES[flag].itemsize)
     return found

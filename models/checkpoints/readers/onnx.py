@@ -15,7 +15,7 @@ from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.metadata import read_conventions
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.config import CLIP_SHAPE, InputSize
-from models.errors import CheckpointError
+from models.errors import CheckpointError, naming
 from models.pooling import Pool5
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed
 
@@ -52,7 +52,7 @@ class _Opened:
             other = self.file.beside(location)
             if other is None:
                 raise CheckpointError(
-                    f"{self.file.path}: the data of {name} should be in {location!r}, which is not a file of its folder"
+                    f"the data of {name} should be in {location!r}, which is not a file of its folder"
                 )
             self.others[location] = other
         return self.others[location]
@@ -69,17 +69,17 @@ def read_onnx(file: MappedFile) -> ReadResult:
         model = opened.file.wire.members(Field(0, BYTES, 0, file.size, 0))
         graphs = [span for span in model.get(7, []) if span.wire == BYTES]
         if not graphs:
-            raise CheckpointError(f"{file.path}: not an ONNX model: it has no graph")
+            raise CheckpointError("not an ONNX model: it has no graph")
         graph = opened.file.wire.members(graphs[-1])
         if len(graph.get(5, [])) > MAX_TENSORS:
-            raise CheckpointError(f"{file.path}: more than {MAX_TENSORS} tensors")
+            raise CheckpointError(f"more than {MAX_TENSORS} tensors")
         found = (_tensor(opened, span) for span in graph.get(5, []))
         tensors = {name: tensor for name, tensor in found if tensor is not None}
         pool5 = _pool5(opened, graph.get(1, []))
         size = _input_size(opened, graph.get(11, []), tensors.keys())
-        reported = read_conventions(file.path, opened.file.wire.pairs(model.get(14, [])))
+        reported = read_conventions(opened.file.wire.pairs(model.get(14, [])))
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a valid ONNX model, or truncated: {error}") from error
+        raise CheckpointError(f"not a valid ONNX model, or truncated: {error}") from error
     conventions = replace(reported, pool5=pool5 or reported.pool5, input_size=size or reported.input_size)
     return ReadResult(tensors, "ONNX", conventions, others=tuple(opened.others.values()))
 
@@ -97,24 +97,25 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, FileTensor | None]:
         return name, None
     if kind not in DTYPES:
         what = NO_WEIGHTS.get(kind, f"of ONNX's element type {kind}")
-        raise CheckpointError(f"{opened.file.path}: {name} is {what}; weights must be floats of 16 bits or more")
+        raise CheckpointError(f"{name} is {what}; weights must be floats of 16 bits or more")
     dtype = DTYPES[kind]
     if 14 in members and members[14][-1].value == EXTERNAL:
         entries = opened.file.wire.pairs(members.get(13, []))
         other = opened.beside(name, entries.get("location", ""))
-        offset, length = (_number(opened, name, entries.get(key, "")) for key in ("offset", "length"))
-        return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
+        offset, length = (_number(name, entries.get(key, "")) for key in ("offset", "length"))
+        with naming(other.name):
+            return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
     runs = [run for number in (9, 4) for run in members.get(number, []) if run.wire == BYTES]
     if len(runs) != 1 or (4 in members and dtype != FLOAT32):
-        raise CheckpointError(f"{opened.file.path}: {name}: its numbers are missing, or in more than one field")
+        raise CheckpointError(f"{name}: its numbers are missing, or in more than one field")
     return name, opened.file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)
 
 
-def _number(opened: _Opened, name: str, text: str) -> int | None:
+def _number(name: str, text: str) -> int | None:
     if not text:
         return None
     if not _WHOLE.fullmatch(text):
-        raise CheckpointError(f"{opened.file.path}: the data of {name} has the offset or length {text[:40]!r}")
+        raise CheckpointError(f"the data of {name} has the offset or length {text[:40]!r}")
     return int(text)
 
 

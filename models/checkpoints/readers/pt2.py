@@ -93,13 +93,13 @@ def read_pt2(file: MappedFile) -> ReadResult:
     try:
         config = msgspec.json.decode(archive.read(WEIGHTS_CONFIG, MAX_JSON) or b"", type=WeightsConfig).config
         if len(config) > MAX_TENSORS:
-            raise CheckpointError(f"{file.path}: {len(config)} tensors: more than {MAX_TENSORS}")
+            raise CheckpointError(f"{len(config)} tensors: more than {MAX_TENSORS}")
         storages: dict[str, StorageData] = {}
         values: dict[str, object] = {name: _tensor(archive, name, weight, storages) for name, weight in config.items()}
         tensors = resolve(values, Budget(file.size))
         conventions = _read_conventions(archive)
     except (PickleError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise CheckpointError(f"{file.path}: not a valid .pt2 file: {error}") from error
+        raise CheckpointError(f"not a valid .pt2 file: {error}") from error
     return ReadResult(tensors, "pt2", conventions)
 
 
@@ -118,7 +118,7 @@ def _tensor(archive: TorchArchive, name: str, weight: Weight, storages: dict[str
 def _read_conventions(archive: TorchArchive) -> Conventions:
     """Return what the manifest in the file states, if it has one, and what the program shows."""
     manifest = archive.read(f"extra/{MANIFEST_KEY}", MAX_JSON)
-    stated = read_conventions(archive.file.path, {} if manifest is None else {MANIFEST_KEY: manifest.decode()})
+    stated = read_conventions({} if manifest is None else {MANIFEST_KEY: manifest.decode()})
     programs = [name for name in archive.names if PROGRAM.fullmatch(name)]
     if len(programs) != 1:
         return stated

@@ -5,7 +5,6 @@ project's `convert` wrote also says which conventions its weights follow, in the
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -58,28 +57,28 @@ def read_safetensors(file: MappedFile) -> ReadResult:
     """
     length = int.from_bytes(file.data[:LENGTH_BYTES], "little")
     if length > file.size - LENGTH_BYTES:
-        raise CheckpointError(f"{file.path}: not a safetensors file, or truncated (its header claims {length} bytes)")
+        raise CheckpointError(f"not a safetensors file, or truncated (its header claims {length} bytes)")
     if length > MAX_HEADER:
-        raise CheckpointError(f"{file.path}: its header has {length:,} bytes, more than {MAX_TENSORS} tensors take")
-    header = _check_header(file.path, file.data[LENGTH_BYTES : LENGTH_BYTES + length])
+        raise CheckpointError(f"its header has {length:,} bytes, more than {MAX_TENSORS} tensors take")
+    header = _check_header(file.data[LENGTH_BYTES : LENGTH_BYTES + length])
     try:
         with safe_open(file.openable, framework="np") as opened:
             names, metadata = opened.keys(), opened.metadata() or {}
     except SafetensorError as error:
-        raise CheckpointError(f"{file.path}: not a valid safetensors file: {error}") from error
+        raise CheckpointError(f"not a valid safetensors file: {error}") from error
     tensors = {name: _tensor(file, name, header[name], LENGTH_BYTES + length) for name in names}
-    return ReadResult(tensors, "safetensors", read_conventions(file.path, metadata))
+    return ReadResult(tensors, "safetensors", read_conventions(metadata))
 
 
 def _tensor(file: MappedFile, name: str, entry: dict[str, Any], start: int) -> FileTensor:
     """Return a tensor by its entry in the header, which the library has validated."""
     if entry["dtype"] not in DTYPE_NAMES:
-        raise CheckpointError(f"{file.path}: {name} holds {entry['dtype']}, which is not read")
+        raise CheckpointError(f"{name} holds {entry['dtype']}, which is not read")
     first, last = entry["data_offsets"]
     return file.tensor(name, DTYPES[DTYPE_NAMES[entry["dtype"]]], tuple(entry["shape"]), start + first, last - first)
 
 
-def _check_header(path: Path, header: bytes) -> dict[str, Any]:
+def _check_header(header: bytes) -> dict[str, Any]:
     """Return the header's entries.
 
     Names that stand twice, and more tensors or axes than there can be, are refused before the library reads them.
@@ -96,13 +95,13 @@ def _check_header(path: Path, header: bytes) -> dict[str, Any]:
     try:
         content: Any = json.loads(header, object_pairs_hook=note)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file: its header is not JSON") from error
+        raise CheckpointError("not a safetensors file: its header is not JSON") from error
     if twice:
-        raise CheckpointError(f"{path}: duplicate names in its header: {join_limited(twice)}")
+        raise CheckpointError(f"duplicate names in its header: {join_limited(twice)}")
     tensors = [entry for name, entry in content.items() if name != METADATA] if isinstance(content, dict) else []
     if len(tensors) > MAX_TENSORS:
-        raise CheckpointError(f"{path}: {len(tensors)} tensors: more than {MAX_TENSORS}")
+        raise CheckpointError(f"{len(tensors)} tensors: more than {MAX_TENSORS}")
     shapes = [entry.get("shape") for entry in tensors if isinstance(entry, dict)]
     if any(isinstance(shape, list) and len(shape) > MAX_AXES for shape in shapes):
-        raise CheckpointError(f"{path}: a tensor claims more than {MAX_AXES} axes, which no tensor has")
+        raise CheckpointError(f"a tensor claims more than {MAX_AXES} axes, which no tensor has")
     return content

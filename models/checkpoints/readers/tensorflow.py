@@ -16,7 +16,7 @@ from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, DType
 from models.checkpoints.file_tensor import FileBytes, FileTensor, contiguous
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.errors import CheckpointError
+from models.errors import CheckpointError, naming
 from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed, varint
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -68,16 +68,14 @@ def read_tf_checkpoint(file: MappedFile) -> ReadResult:
     """
     try:
         if not is_table(file):
-            raise CheckpointError(
-                f"{file.path}: not a TensorFlow checkpoint, or truncated; of a V2 one, give the .index file"
-            )
+            raise CheckpointError("not a TensorFlow checkpoint, or truncated; of a V2 one, give the .index file")
         entries = list(_limited(_entries(file)))
         first = _members(file, entries[0]) if entries and entries[0].key == b"" else {}
         if file.suffix == ".index" or (first and 1 in first and first[1][0].wire == VARINT):
             return _bundle(file, entries, first)
         return _slices(file, entries, first)
     except WireError as error:
-        raise CheckpointError(f"{file.path}: not a valid TensorFlow checkpoint: {error}") from error
+        raise CheckpointError(f"not a valid TensorFlow checkpoint: {error}") from error
 
 
 # ---- tables
@@ -115,7 +113,7 @@ def _block(file: MappedFile, start: int, size: int) -> Iterator[Entry]:
         raise WireError(f"a block reaches beyond the file ({end + TRAILER} of {file.size} bytes)")
     if file.data[end]:
         raise CheckpointError(
-            f"{file.path}: its blocks are compressed, which TensorFlow's own checkpoints are not; save it again with "
+            "its blocks are compressed, which TensorFlow's own checkpoints are not; save it again with "
             "tf.compat.v1.train.Saver"
         )
     restarts = int.from_bytes(file.data[end - 4 : end], "little") if size >= 4 else 0
@@ -152,9 +150,9 @@ def _shape(file: MappedFile, members: Members, number: int) -> tuple[int, ...]:
     return tuple(_number(_inside(file, dim), 1) for dim in shape.get(2, []))
 
 
-def _dtype(file: MappedFile, name: str, kind: int) -> DType:
+def _dtype(name: str, kind: int) -> DType:
     if kind not in DTYPES:
-        raise CheckpointError(f"{file.path}: {name} has TensorFlow's element type {kind}; weights must be floats")
+        raise CheckpointError(f"{name} has TensorFlow's element type {kind}; weights must be floats")
     return DTYPES[kind]
 
 
@@ -165,21 +163,22 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
     """BundleHeaderProto: num_shards 1, endianness 2. BundleEntryProto: dtype, shape, shard_id, offset, size, from 1."""
     shards = _number(header, 1)
     if _number(header, 2):
-        raise CheckpointError(f"{file.path}: written on a big-endian machine, which is not supported")
+        raise CheckpointError("written on a big-endian machine, which is not supported")
     opened: dict[int, MappedFile] = {}
     tensors: dict[str, FileTensor] = {}
     for entry in entries[1:]:
         name = entry.key.decode("utf-8", "backslashreplace").removesuffix(OBJECT_VALUE)
         members = _members(file, entry)
         if 7 in members:
-            raise CheckpointError(f"{file.path}: {name} is a partitioned variable; save it again in one piece")
+            raise CheckpointError(f"{name} is a partitioned variable; save it again in one piece")
         if _number(members, 1) not in DTYPES:
             continue  # strings of the object graph and the like
-        kind, shard = _dtype(file, name, _number(members, 1)), _number(members, 3)
+        kind, shard = _dtype(name, _number(members, 1)), _number(members, 3)
         if shard not in opened:
             opened[shard] = _shard(file, shard, shards)
         offset, size = _number(members, 4), _number(members, 5)
-        tensors[name] = opened[shard].tensor(name, kind, _shape(file, members, 2), offset, size)
+        with naming(opened[shard].name):
+            tensors[name] = opened[shard].tensor(name, kind, _shape(file, members, 2), offset, size)
     others = tuple(opened[shard] for shard in sorted(opened))
     return ReadResult(_with_averages(tensors), "TensorFlow V2", others=others)
 
@@ -188,7 +187,7 @@ def _shard(file: MappedFile, shard: int, shards: int) -> MappedFile:
     name = f"{file.name.removesuffix('.index')}.data-{shard:05d}-of-{shards:05d}"
     opened = file.beside(name) if 0 <= shard < shards else None
     if opened is None:
-        raise CheckpointError(f"{file.path}: its data file {name} is not beside it")
+        raise CheckpointError(f"its data file {name} is not beside it")
     return opened
 
 
@@ -198,7 +197,7 @@ def _shard(file: MappedFile, shard: int, shards: int) -> MappedFile:
 def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResult:
     """SavedTensorSlices: meta 1, data 2. SavedTensorSliceMeta: tensor 1. SavedSlice: name 1, slice 2, data 3."""
     if 1 not in first:
-        raise CheckpointError(f"{file.path}: a table, but not a TensorFlow checkpoint: it has no list of variables")
+        raise CheckpointError("a table, but not a TensorFlow checkpoint: it has no list of variables")
     variables = [_inside(file, span) for span in _inside(file, first[1][-1]).get(1, [])]
     declared = {file.wire.text(variable[1][-1]): variable for variable in variables if 1 in variable}
     tensors: dict[str, FileTensor] = {}
@@ -207,12 +206,12 @@ def _slices(file: MappedFile, entries: list[Entry], first: Members) -> ReadResul
             saved = _inside(file, span)
             name = file.wire.text(saved[1][-1]) if 1 in saved else ""
             if name not in declared or 3 not in saved:
-                raise CheckpointError(f"{file.path}: holds {name!r}, which its own list of variables does not")
+                raise CheckpointError(f"holds {name!r}, which its own list of variables does not")
             if name in tensors or len(declared[name].get(4, [])) > 1:
-                raise CheckpointError(f"{file.path}: {name} is a partitioned variable; save it again in one piece")
+                raise CheckpointError(f"{name} is a partitioned variable; save it again in one piece")
             tensors[name] = _saved(file, name, declared[name], _inside(file, saved[3][-1]))
     if missing := [name for name in declared if name not in tensors]:
-        raise CheckpointError(f"{file.path}: lists {missing[0]}, but does not hold it")
+        raise CheckpointError(f"lists {missing[0]}, but does not hold it")
     return ReadResult(_with_averages(tensors), "TensorFlow V1")
 
 
@@ -228,18 +227,18 @@ def _with_averages(tensors: dict[str, FileTensor]) -> dict[str, object]:
 def _saved(file: MappedFile, name: str, declared: Members, proto: Members) -> FileTensor:
     """SavedSliceMeta: name 1, shape 2, type 3, slice 4. TensorProto: its numbers in a field of their type's."""
     kind, shape = _number(declared, 3), _shape(file, declared, 2)
-    dtype = _dtype(file, name, kind)
+    dtype = _dtype(name, kind)
     if kind in V1_INTEGERS:
         runs = proto.get(V1_INTEGERS[kind], [])
         if sum(run.end - run.start for run in runs) > MAX_INTEGERS:
-            raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
+            raise CheckpointError(f"{name} holds integers; weights must be floats")
         numbers = [value for run in runs for value in file.wire.packed(run)]
         if len(numbers) != 1 or shape:
-            raise CheckpointError(f"{file.path}: {name} holds integers; weights must be floats")
+            raise CheckpointError(f"{name} holds integers; weights must be floats")
         return contiguous(INT64, (), FileBytes(memoryview(bytearray(numbers[0].to_bytes(8, "little", signed=True)))))
     if kind not in V1_VALUES:
-        raise CheckpointError(f"{file.path}: {name} is {dtype}, which V1 packs in another way; save it as float32")
+        raise CheckpointError(f"{name} is {dtype}, which V1 packs in another way; save it as float32")
     runs = proto.get(V1_VALUES[kind], [])
     if len(runs) != 1 or (runs[0].wire != BYTES and shape):
-        raise CheckpointError(f"{file.path}: {name}: its numbers are missing, or in more than one field")
+        raise CheckpointError(f"{name}: its numbers are missing, or in more than one field")
     return file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)

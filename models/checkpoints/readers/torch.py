@@ -11,7 +11,7 @@ from models.checkpoints.pickles.legacy import MAGIC_TEXT
 from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar
 from models.checkpoints.pickles.torch_tar import MEMBERS
 from models.checkpoints.readers.base import MappedFile, ReadResult
-from models.checkpoints.readers.object_arrays import number_arrays
+from models.checkpoints.readers.npy import number_arrays
 from models.checkpoints.readers.torch_archive import PICKLE, TorchArchive
 from models.checkpoints.readers.zip_archive import is_zip
 from models.checkpoints.unbuilt import require_tensors
@@ -60,11 +60,10 @@ def read_torch(file: MappedFile) -> ReadResult:
             read = _read_tar(file) if _is_tar(file) else read_pickle(memoryview(file.data))
     except PickleError as error:
         if not is_torch(file) and is_text(file.data[:_HEAD]):
-            raise CheckpointError(f"{file.path}: {TEXT_FILE}") from error
-        raise CheckpointError(f"{file.path}: not a valid PyTorch checkpoint or pickle: {error}") from error
+            raise CheckpointError(TEXT_FILE) from error
+        raise CheckpointError(f"not a valid PyTorch checkpoint or pickle: {error}") from error
     content = number_arrays(read.content) if read.container == "pickle" else read.content
-    result = ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards)
-    return require_tensors(file.path, result)
+    return require_tensors(ReadResult(content, read.container, not_built=read.not_built, hazards=read.hazards))
 
 
 def _read_tar(file: MappedFile) -> PickleContent:

@@ -42,7 +42,7 @@ class TorchArchive:
         members = {member.info.filename: member for member in verified_members(file)}
         found = [name for name in members if f"/{name}".endswith(f"/{marker}")]
         if len(found) != 1:
-            raise CheckpointError(f"{file.path}: a zip archive with {len(found)} members {marker}, not with one")
+            raise CheckpointError(f"a zip archive with {len(found)} members {marker}, not with one")
         folder = found[0].removesuffix(marker)
         self._members = {name.removeprefix(folder): entry for name, entry in members.items() if name.startswith(folder)}
         self.names = tuple(self._members)
@@ -57,9 +57,7 @@ class TorchArchive:
         if member is None:
             return None
         if not member.stored:
-            raise CheckpointError(
-                f"{self.file.path}: member {member.info.filename} is compressed; torch.save stores its members plainly"
-            )
+            raise CheckpointError(f"member {member.info.filename} is compressed; torch.save stores its members plainly")
         return memoryview(self.file.data)[member.offset : member.offset + member.info.file_size]
 
     def read(self, name: str, limit: int) -> bytes | None:
@@ -72,12 +70,12 @@ class TorchArchive:
         if member is None:
             return None
         if member.info.file_size > limit:
-            raise CheckpointError(f"{self.file.path}: member {member.info.filename} is larger than {limit} bytes")
+            raise CheckpointError(f"member {member.info.filename} is larger than {limit} bytes")
         try:
             with zipfile.ZipFile(self.file.stream) as archive:
                 return archive.read(member.info)
         except BAD_ZIP as error:
-            raise CheckpointError(f"{self.file.path}: the archive is damaged: {error}") from error
+            raise CheckpointError(f"the archive is damaged: {error}") from error
 
     @property
     def big_endian(self) -> bool:

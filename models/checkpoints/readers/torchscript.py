@@ -47,14 +47,14 @@ def read_torchscript(file: MappedFile) -> ReadResult:
     try:
         read = archive.read_pickle()
     except PickleError as error:
-        raise CheckpointError(f"{file.path}: not a valid TorchScript archive: {error}") from error
+        raise CheckpointError(f"not a valid TorchScript archive: {error}") from error
     _describe_pools(archive, read.content)
     manifest = archive.read(f"extra/{MANIFEST_KEY}", MAX_MANIFEST)
-    stated = read_conventions(file.path, {} if manifest is None else {MANIFEST_KEY: manifest.decode(errors="replace")})
+    stated = read_conventions({} if manifest is None else {MANIFEST_KEY: manifest.decode(errors="replace")})
     result = ReadResult(read.content, "TorchScript", stated, not_built=read.not_built, hazards=read.hazards)
     if not result.tensors:
         raise CheckpointError(
-            f"{file.path}: a TorchScript archive whose weights have no names (torch.jit.freeze and "
+            "a TorchScript archive whose weights have no names (torch.jit.freeze and "
             "optimize_for_inference make constants of them); give the checkpoint that it was made from"
         )
     return result

@@ -60,7 +60,7 @@ def member_names(file: MappedFile) -> list[str]:
         with zipfile.ZipFile(file.stream) as archive:
             return archive.namelist()
     except BAD_ZIP as error:
-        raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
+        raise CheckpointError(f"the archive is damaged or truncated: {error}") from error
 
 
 def verified_members(file: MappedFile) -> list[Member]:
@@ -75,20 +75,20 @@ def verified_members(file: MappedFile) -> list[Member]:
             with zipfile.ZipFile(file.stream) as archive:
                 members = [_located(file, info, data) for info in archive.infolist()]
         except BAD_ZIP as error:
-            raise CheckpointError(f"{file.path}: the archive is damaged or truncated: {error}") from error
+            raise CheckpointError(f"the archive is damaged or truncated: {error}") from error
         if stated != len(members):  # zipfile ends where an entry's length runs over
-            raise CheckpointError(f"{file.path}: the archive is damaged: its directory lists {len(members)} members")
+            raise CheckpointError(f"the archive is damaged: its directory lists {len(members)} members")
         if min((member.info.header_offset for member in members), default=0):
-            raise CheckpointError(f"{file.path}: the archive is damaged: other data precedes its first member")
+            raise CheckpointError("the archive is damaged: other data precedes its first member")
         if len({member.info.filename for member in members}) < len(members):
-            raise CheckpointError(f"{file.path}: two members of the archive have the same name")
+            raise CheckpointError("two members of the archive have the same name")
         if sum(member.info.file_size for member in members) > file.max_unpacked:
-            raise CheckpointError(f"{file.path}: the archive claims to unpack to far more than its own size")
+            raise CheckpointError("the archive claims to unpack to far more than its own size")
         for member in members:
             if member.stored:
                 content = data[member.offset : member.offset + member.info.file_size]
                 if len(content) != member.info.file_size or zlib.crc32(content) != member.info.CRC:
-                    raise CheckpointError(f"{file.path}: the archive is damaged: bad CRC-32 of {member.info.filename}")
+                    raise CheckpointError(f"the archive is damaged: bad CRC-32 of {member.info.filename}")
                 content.release()
     return members
 
@@ -103,9 +103,7 @@ def _check_directory(file: MappedFile, data: memoryview) -> int:
     tail = bytes(data[start:])
     end = tail.rfind(_END)
     if end < 0 or end + 22 > len(tail):
-        raise CheckpointError(
-            f"{file.path}: the archive is damaged or truncated: no list of members; copy or download it again"
-        )
+        raise CheckpointError("the archive is damaged or truncated: no list of members; copy or download it again")
     count, size = struct.unpack_from("<HI", tail, end + 10)
     locator = tail[end - 20 : end] if end >= 20 else b""
     if locator.startswith(_LOCATOR64):
@@ -114,7 +112,7 @@ def _check_directory(file: MappedFile, data: memoryview) -> int:
         if len(record) == 56 and record.startswith(_END64):
             count, size = struct.unpack_from("<QQ", record, 32)
     if count > MAX_MEMBERS or size > MAX_DIRECTORY:
-        raise CheckpointError(f"{file.path}: an archive of more than {MAX_MEMBERS} members, or of very long names")
+        raise CheckpointError(f"an archive of more than {MAX_MEMBERS} members, or of very long names")
     return count
 
 
@@ -125,10 +123,10 @@ def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Membe
         CheckpointError: encrypted, not there, or another name, method, size or CRC: readers would see different files.
     """
     if info.flag_bits & ENCRYPTED:
-        raise CheckpointError(f"{file.path}: member {info.filename} is encrypted")
+        raise CheckpointError(f"member {info.filename} is encrypted")
     header = bytes(data[info.header_offset : info.header_offset + _LOCAL_HEADER.size])
     if info.header_offset < 0 or header[: len(MAGIC)] != MAGIC or len(header) < _LOCAL_HEADER.size:
-        raise CheckpointError(f"{file.path}: the archive is damaged: {info.filename} is not at its recorded offset")
+        raise CheckpointError(f"the archive is damaged: {info.filename} is not at its recorded offset")
     _, _, flags, method, _, _, crc, packed, unpacked, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     start = info.header_offset + _LOCAL_HEADER.size
     name = bytes(data[start : start + name_length])
@@ -142,7 +140,5 @@ def _located(file: MappedFile, info: zipfile.ZipInfo, data: memoryview) -> Membe
         and stated[2] in (info.file_size, _UNKNOWN_SIZE)
     )
     if not same:
-        raise CheckpointError(
-            f"{file.path}: the archive is damaged: the header of {info.filename} and the list of members differ"
-        )
+        raise CheckpointError(f"the archive is damaged: the header of {info.filename} and the list of members differ")
     return Member(info, start + name_length + extra_length)

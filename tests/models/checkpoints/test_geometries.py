@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.built import c3d
+from helpers.checkpoints import narrow_state
 from helpers.variants import make_origin, named_state
 from torch import Tensor, nn
 
@@ -153,3 +154,15 @@ def test_a_new_head_needs_the_layers_before_it(tmp_path: Path) -> None:
     features = build(replace(options, num_classes=None, new_head=False))
     assert not any("--new-head" in text for text in (*features.notes, *features.unavailable_outputs.values()))
     assert [output.name for output in features.select(("pool5",))] == ["pool5"]
+
+
+@pytest.mark.parametrize("last", ["fc8", "fc", "aux"])
+@pytest.mark.parametrize("empty", ["conv1.weight", "conv5b.weight", "fc6.weight"])
+def test_a_tensor_without_numbers_is_refused(empty: str, last: str, tmp_path: Path) -> None:
+    state = {name.replace("fc8", last): value for name, value in narrow_state().items()}
+    if empty == "conv5b.weight":
+        state = {name: value for name, value in state.items() if not name.startswith(("fc6", "fc7"))}
+    state[empty] = torch.zeros(0, *state[empty].shape[1:]) if empty in state else torch.zeros(0, 4)
+    torch.save(state, tmp_path / "c3d.pth")
+    with pytest.raises(CheckpointError, match="c3d.pth: "):
+        build(BuildOptions(weights=tmp_path / "c3d.pth"))

@@ -86,6 +86,8 @@ def test_other_numbered_layers_are_no_c3d() -> None:
     assert not list(sequential_names(shapes | {"3.weight": (4, 2, 1, 3, 3)}))
     assert not list(sequential_names(shapes | {"3.weight": (4, 3, 3, 3, 3)}))
     assert not list(sequential_names({k: v for k, v in shapes.items() if not k.startswith("3.")}))
+    none = {k: (0, 0, *v[2:]) if len(v) == 5 else v for k, v in shapes.items()}
+    assert not list(sequential_names(none)), "kernels of no channel chain, too"
 
 
 def test_a_batch_norm_after_the_relu_is_another_network() -> None:

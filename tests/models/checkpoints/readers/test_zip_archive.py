@@ -1,14 +1,13 @@
 """The directory of a zip archive is checked before its members are looked at."""
 
 import io
-import mmap
 import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from models.checkpoints.readers.base import MappedFile
+from models.checkpoints.readers.base import open_mapped
 from models.checkpoints.readers.zip_archive import MAX_MEMBERS, verified_members
 from models.errors import CheckpointError
 
@@ -28,8 +27,8 @@ def archive() -> bytearray:
 def members(content: bytes | bytearray, folder: Path) -> list[str]:
     path = folder / "x.pth"
     path.write_bytes(content)
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
-        return [member.info.filename for member in verified_members(MappedFile(path, stream, data))]
+    with open_mapped(path) as file:
+        return [member.info.filename for member in verified_members(file)]
 
 
 def with_end64(content: bytes | bytearray, count: int, size: int) -> bytes:

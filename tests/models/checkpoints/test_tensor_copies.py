@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers.loaded import load_tensors
 
-from models.checkpoints.copying import CHUNK, copy_bytes
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import HASH_BUFFER, Hashing, open_mapped
+from models.checkpoints.tensors import CHUNK, copy_bytes
 
 
 def resident(path: Path) -> int:
