@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,26 +51,16 @@ def _run_rows(
         raise UsageError(NETWORK_ONLY)
     # what only an export needs may not be picklable
     model = replace(source.model, fuse=None, conv_hints={}, without_preprocessing=None)
-    with closing(map_on_ray(_OpenReference(model), rows, options, progress=progress)) as results:
+    with closing(map_on_ray(partial(_open_reference, model), rows, options, progress=progress)) as results:
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, Lost):
                 raise LimitError(f"the reference of {row.names[0]}: {result.reason}; --workers takes fewer at once")
             yield result
 
 
-@dataclass(frozen=True)
-class _OpenReference:
-    """Opens the network in a worker.
-
-    Attributes:
-        model: the network.
-    """
-
-    model: BuiltModel
-
-    def __call__(self, folder: Path) -> Task:
-        """Return a function from an input set of one row to its outputs."""
-        return partial(_compute, _LoadedNetwork(self.model))
+def _open_reference(model: BuiltModel, folder: Path) -> Task:
+    """Open the network in a worker; return a function from an input set of one row to its outputs."""
+    return partial(_compute, _LoadedNetwork(model))
 
 
 def _compute(source: NetworkSource, row: InputSet) -> RowOutputs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,10 @@ def map_videos(
         raise UsageError(f"{camera.name}: a camera is of this machine; --runner local reads it")
     runtime = model.runtime_options
     needs = WorkerNeeds(runtime.threads or 1, int(runtime.device != "cpu"))
-    opened = _OpenModel(model.at(model.path), work)
+    open_model = partial(_open_model, model.at(model.path), work)
     files = {path.name: path for path in model.files}
     items = [(number, _absolute(source)) for number, source in enumerate(sources)]
-    with closing(map_on_ray(opened, items, options, needs, files, progress)) as results:
+    with closing(map_on_ray(open_model, items, options, needs, files, progress)) as results:
         for number, result in enumerate(results):
             if isinstance(result, Lost):
                 yield number, VideoError(f"{sources[number].name}: {result.reason}")
@@ -122,26 +122,14 @@ def _run_video(model: VideoModel, source: Source, number: int, sampling: Samplin
     return found
 
 
-@dataclass(frozen=True)
-class _OpenModel:
-    """Opens the model in a worker.
-
-    Attributes:
-        model: not entered.
-        work: what is done with each video.
-    """
-
-    model: VideoModel
-    work: Work
-
-    def __call__(self, folder: Path) -> Task:
-        """Return a function from a video to its results."""
-        try:
-            model = self.model.at(folder / self.model.path.name).__enter__()
-        except C3DExportError as error:  # the user knows the file by its own path
-            error.args = tuple(str(text).replace(str(folder), str(self.model.path.parent)) for text in error.args)
-            raise
-        return partial(_run, model, self.work)
+def _open_model(model: VideoModel, work: Work, folder: Path) -> Task:
+    """Open a model, which is not entered, in a worker; return a function from a video to its results."""
+    try:
+        opened = model.at(folder / model.path.name).__enter__()
+    except C3DExportError as error:  # the user knows the file by its own path
+        error.args = tuple(str(text).replace(str(folder), str(model.path.parent)) for text in error.args)
+        raise
+    return partial(_run, opened, work)
 
 
 def _run(model: VideoModel, work: Work, item: tuple[int, Source]) -> list[Any]:

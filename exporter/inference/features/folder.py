@@ -28,7 +28,7 @@ from exporter.errors import OutputError, UsageError
 from exporter.full_disks import temporary_folder
 from exporter.inference.features.names import choose_names
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
-from exporter.inference.features.stores import RUN, VideoStore, open_store
+from exporter.inference.features.stores import RUN, TableStore, VideoStore, open_store
 from exporter.output_targets import check_output_folder
 from exporter.storage import (
     display,
@@ -120,7 +120,7 @@ class FeatureFolder:
         Raises:
             OutputError: the folder cannot be written to, or is full.
         """
-        return self.store.finish(self.record, self.stage, without)
+        return self.store.finish(self.record, self.stage, without) if isinstance(self.store, TableStore) else ()
 
 
 @contextmanager

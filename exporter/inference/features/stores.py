@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from exporter.errors import OutputError
 from exporter.inference.features import parquet
@@ -37,63 +36,6 @@ READERS = 16
 """Records that are fetched from a URL at the same time: each takes a round trip."""
 
 
-class VideoStore(Protocol):
-    """The videos of a feature folder that are complete."""
-
-    def read(self) -> dict[str, VideoRecord]:
-        """Return {name: record} of them.
-
-        Raises:
-            OutputError: something in the folder is not what this tool writes.
-        """
-        ...
-
-    def publish(self, record: VideoRecord, staged: Sequence[Path]) -> VideoRecord:
-        """Make a video complete: move its files from a staging folder into place, and return its record.
-
-        Raises:
-            OutputError: the folder cannot be written to, or is full.
-        """
-        ...
-
-    def discard(self, name: str) -> None:
-        """Remove a video, if it is there.
-
-        Raises:
-            OutputError: the folder cannot be written to.
-        """
-        ...
-
-    def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
-        """Prepare the folder for use.
-
-        Args:
-            record: how the features were made.
-            stage: a local folder to write to.
-            without: names of videos that are not to be in it.
-
-        Returns:
-            The names of the files that were written.
-
-        Raises:
-            OutputError: the folder cannot be written to, or is full.
-        """
-        ...
-
-    def clear(self) -> None:
-        """Remove all videos.
-
-        Raises:
-            OutputError: the folder cannot be written to.
-        """
-        ...
-
-
-def open_store(folder: str, record: FeatureRecord) -> VideoStore:
-    """Return the store of a folder with features of a format."""
-    return TableStore(folder) if record.format == "parquet" else FileStore(folder)
-
-
 class FileStore:
     """Videos with files of their own, and a record for each in `.run/videos`.
 
@@ -105,11 +47,19 @@ class FileStore:
         self._folder, self._records = folder, join(folder, RECORDS)
 
     def read(self) -> dict[str, VideoRecord]:
-        """See `VideoStore`."""
+        """Return {name: record} of the videos that are complete.
+
+        Raises:
+            OutputError: something in the folder is not what this tool writes.
+        """
         return {record.name: record for record in self._read_all() if self._is_complete(record)}
 
     def publish(self, record: VideoRecord, staged: Sequence[Path]) -> VideoRecord:
-        """See `VideoStore`."""
+        """Make a video complete: move its files from a staging folder into place, and return its record.
+
+        Raises:
+            OutputError: the folder cannot be written to, or is full.
+        """
         self.discard(record.name)
         for path in staged:
             place = join(self._folder, path.name)
@@ -126,7 +76,11 @@ class FileStore:
         return record
 
     def discard(self, name: str) -> None:
-        """See `VideoStore`."""
+        """Remove a video, if it is there.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
         path = self._path(name)
         if not exists(path):
             return
@@ -137,12 +91,12 @@ class FileStore:
                 fsync(folder)  # a file without a record would be one that this tool has not written
         remove(path)
 
-    def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
-        """See `VideoStore`."""
-        return ()
-
     def clear(self) -> None:
-        """See `VideoStore`."""
+        """Remove all videos.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
         for record in self._read_all():
             self.discard(record.name)
 
@@ -200,22 +154,31 @@ class TableStore:
         self._folder, self._parts, self._table = folder, join(folder, PARTS), join(folder, TABLE)
 
     def read(self) -> dict[str, VideoRecord]:
-        """See `VideoStore`."""
+        """See `FileStore`."""
         videos = [stored for file in (*self._merged(), *self._part_files()) for stored in parquet.read_videos(file)]
         return {stored.record.name: stored.record for stored in videos}
 
     def publish(self, record: VideoRecord, staged: Sequence[Path]) -> VideoRecord:
-        """See `VideoStore`."""
+        """See `FileStore`."""
         for path in staged:
             publish_file(path, join(self._parts, path.name))
         return record
 
     def discard(self, name: str) -> None:
-        """See `VideoStore`. Rows in the table itself are left out when it is made again: see `finish`."""
+        """See `FileStore`. Rows in the table itself are left out when it is made again: see `finish`."""
         remove(join(self._parts, f"{name}{parquet.SUFFIX}"))
 
     def finish(self, record: FeatureRecord, stage: Path, without: Collection[str]) -> tuple[str, ...]:
-        """See `VideoStore`."""
+        """Make the table again where there are new parts, or videos in it that are not to be; return its name if so.
+
+        Args:
+            record: how the features were made.
+            stage: a local folder to write to.
+            without: names of videos that are not to be in it.
+
+        Raises:
+            OutputError: the folder cannot be written to, or is full.
+        """
         parts, merged = self._part_files(), self._merged()
         stale = {stored.record.name for file in merged for stored in parquet.read_videos(file)} & set(without)
         if not parts and not stale:
@@ -228,7 +191,7 @@ class TableStore:
         return (TABLE,)
 
     def clear(self) -> None:
-        """See `VideoStore`."""
+        """See `FileStore`."""
         for file in (*self._part_files(), *self._merged()):
             remove(file)
 
@@ -238,6 +201,15 @@ class TableStore:
     def _part_files(self) -> list[str]:
         found = list_files(self._parts) if exists(self._parts) else []
         return [file for file in found if file_name(file).endswith(parquet.SUFFIX)]
+
+
+VideoStore = FileStore | TableStore
+"""The videos of a feature folder that are complete."""
+
+
+def open_store(folder: str, record: FeatureRecord) -> VideoStore:
+    """Return the store of a folder with features of a format."""
+    return TableStore(folder) if record.format == "parquet" else FileStore(folder)
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -24,32 +23,10 @@ from exporter.storage import translate_os_errors
 from models.config import CAFFE_BLOBS
 from models.paths import to_utf8
 
-
-class FeatureWriter(Protocol):
-    """Writes the rows of one video to files below a staging folder, with memory for a bounded number of rows."""
-
-    def append(self, row: FeatureRow) -> None:
-        """Write the next row.
-
-        Raises:
-            OSError: the disk is full, ….
-        """
-        ...
-
-    def finish(self, record: VideoRecord) -> tuple[Path, ...]:
-        """Complete the files and return them in the order in which they are to be published.
-
-        Args:
-            record: the video's, for formats that keep it inside; without the files' sizes.
-
-        Raises:
-            OSError: the disk is full, ….
-        """
-        ...
-
-    def close(self) -> None:
-        """Close the files. Those that are not finished are of no use."""
-        ...
+FeatureWriter = NpyWriter | BlobWriter | ParquetPart
+"""Writes the rows of one video to files below a staging folder, with memory for a bounded number of rows. `finish`
+returns the files in the order in which they are to be published; after `close` alone they are of no use. All of them
+raise OSError where the disk is full."""
 
 
 class VideoRows:

@@ -45,6 +45,8 @@ TORCH_ZIP = {"data.pkl", "constants.pkl", PurePosixPath(WEIGHTS_CONFIG).name}
 """Members of the zip archives that torch writes."""
 PROGRAM_STATE = re.compile(r"(^|/)(serialized_state_dict\.(pt|json)|data/weights/[^/]+\.pt)$")
 """The member of a `.pt2` file with the state_dict, as `torch.export.save` wrote it in torch 2.1 to 2.8."""
+_TAR_MAGIC = slice(257, 262)
+"""Where `ustar` stands in a tar header (POSIX.1-1988)."""
 _BAD_TAR = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 
 
@@ -132,7 +134,7 @@ def _members(file: MappedFile) -> tuple[Member, ...]:
     """Return the files in an archive; none if it is no archive, or one that a format itself is made of."""
     if is_zip(file):
         return _zip_members(file)
-    return _tar_members(file) if _is_tar(file) else ()
+    return _tar_members(file) if is_tar(file) else ()
 
 
 def _zip_members(file: MappedFile) -> tuple[Member, ...]:
@@ -157,8 +159,10 @@ def _zip_members(file: MappedFile) -> tuple[Member, ...]:
     return tuple(Member(entry.filename, entry.file_size, lambda entry=entry: read(entry)) for entry in entries)
 
 
-def _is_tar(file: MappedFile) -> bool:
-    """Return whether the file begins with a tar header: its checksum says so, in old formats without a magic, too."""
+def is_tar(file: MappedFile) -> bool:
+    """Return whether the file begins with a tar header: by its magic, or by its checksum in old formats without one."""
+    if file.data[_TAR_MAGIC] == b"ustar":
+        return True
     try:
         tarfile.TarInfo.frombuf(file.data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.TarError:
@@ -166,7 +170,12 @@ def _is_tar(file: MappedFile) -> bool:
     return True
 
 
-def _tar_members(file: MappedFile) -> tuple[Member, ...]:
+def tar_files(file: MappedFile) -> list[tarfile.TarInfo]:
+    """Return the entries of a tar archive that are files, not links, folders or sparse ones.
+
+    Raises:
+        CheckpointError: damaged, truncated, or of too many entries.
+    """
     file.stream.seek(0)
     entries: list[tarfile.TarInfo] = []
     try:
@@ -177,17 +186,23 @@ def _tar_members(file: MappedFile) -> tuple[Member, ...]:
                     raise CheckpointError(f"a tar archive of more than {MAX_MEMBERS} members")
     except _BAD_TAR as error:
         raise CheckpointError(f"the tar archive is damaged or truncated: {error}") from error
-    if {entry.name for entry in entries} >= set(TORCH_TAR):
+    files = [entry for entry in entries if entry.isreg() and not entry.issparse()]
+    for entry in files:
+        if entry.offset_data + entry.size > file.size:
+            raise CheckpointError(f"the tar archive is truncated: {entry.name} is not complete")
+    return files
+
+
+def _tar_members(file: MappedFile) -> tuple[Member, ...]:
+    files = tar_files(file)
+    if {entry.name for entry in files} >= set(TORCH_TAR):
         return ()
 
     def read(entry: tarfile.TarInfo) -> Chunks:
-        if entry.offset_data + entry.size > file.size:
-            raise CheckpointError(f"the tar archive is truncated: {entry.name} is not complete")
         for start in range(0, entry.size, CHUNK):
             file.stream.seek(entry.offset_data + start)  # by the stream: what is mapped counts as memory
             yield file.stream.read(min(CHUNK, entry.size - start))
 
-    files = [entry for entry in entries if entry.isreg() and not entry.issparse()]
     return tuple(Member(entry.name, entry.size, lambda entry=entry: read(entry)) for entry in files)
 
 

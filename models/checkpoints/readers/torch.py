@@ -4,12 +4,11 @@ The pickle is interpreted by `models.checkpoints.pickles`, so nothing of the fil
 become views of the mapped file where their values are aligned, which they are in the zip format.
 """
 
-import tarfile
-
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.legacy import MAGIC_TEXT
 from models.checkpoints.pickles.reader import PickleContent, read_pickle, read_torch_tar
 from models.checkpoints.pickles.torch_tar import MEMBERS
+from models.checkpoints.readers.archives import is_tar, tar_files
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.npy import number_arrays
 from models.checkpoints.readers.torch_archive import PICKLE, TorchArchive
@@ -20,17 +19,11 @@ from models.errors import CheckpointError
 TEXT_FILE = "not a checkpoint but a text file"
 _HEAD = 512
 """First bytes of a file that decide whether it is text."""
-_TAR_MAGIC = slice(257, 262)
-"""Where `ustar` stands in a tar header (POSIX.1-1988)."""
 
 
 def is_torch(file: MappedFile) -> bool:
     """Return whether the file begins as a zip or tar archive does, or as torch's legacy format in protocol 0 or 1."""
-    return is_zip(file) or _is_tar(file) or file.data[: len(MAGIC_TEXT)] == MAGIC_TEXT
-
-
-def _is_tar(file: MappedFile) -> bool:
-    return file.data[_TAR_MAGIC] == b"ustar"
+    return is_zip(file) or is_tar(file) or file.data[: len(MAGIC_TEXT)] == MAGIC_TEXT
 
 
 def is_pickle(file: MappedFile) -> bool:
@@ -57,7 +50,7 @@ def read_torch(file: MappedFile) -> ReadResult:
         if is_zip(file):
             read = TorchArchive(file, PICKLE).read_pickle()
         else:
-            read = _read_tar(file) if _is_tar(file) else read_pickle(memoryview(file.data))
+            read = _read_tar(file) if is_tar(file) else read_pickle(memoryview(file.data))
     except PickleError as error:
         if not is_torch(file) and is_text(file.data[:_HEAD]):
             raise CheckpointError(TEXT_FILE) from error
@@ -69,16 +62,7 @@ def read_torch(file: MappedFile) -> ReadResult:
 def _read_tar(file: MappedFile) -> PickleContent:
     """Read the members of a tar archive that torch wrote before 0.1.10."""
     data = memoryview(file.data)
-    file.stream.seek(0)
-    try:
-        with tarfile.open(fileobj=file.stream, mode="r:") as archive:
-            entries = [entry for entry in archive if entry.isreg() and not entry.issparse()]
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise PickleError(f"the tar archive is damaged or truncated: {error}") from error
-    members = {entry.name: data[entry.offset_data : entry.offset_data + entry.size] for entry in entries}
-    for entry in entries:
-        if len(members[entry.name]) != entry.size:
-            raise PickleError(f"the tar archive is truncated: {entry.name} is not complete")
+    members = {entry.name: data[entry.offset_data : entry.offset_data + entry.size] for entry in tar_files(file)}
     if not members.keys() >= set(MEMBERS):
         raise PickleError(f"a tar archive without the members {', '.join(MEMBERS)}")
     return read_torch_tar(members, file.size)
