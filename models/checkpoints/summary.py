@@ -43,15 +43,6 @@ class Description:
     class_names: ClassNames | None = None
 
 
-@dataclass(frozen=True)
-class LoadCheck:
-    """Whether a checkpoint would load, a sentence that says so, and the network that it would be."""
-
-    loads: bool
-    text: str
-    config: C3DConfig | None = None
-
-
 def describe_checkpoint(
     source: str | Path, file: ResolvedSource, raw: ReadResult, options: BuildOptions
 ) -> Description:
@@ -120,10 +111,9 @@ def _describe_chosen(
         facts |= {
             f"--layout {match.layout.name}": f"{match.layout.title}: {match.layout.disambiguation}" for match in found
         }
-    check = check_loading(file, raw, found[0].layout.name, options)
-    facts["loads"] = check.text
-    if check.config is not None:
-        facts["exports"] = f"{check.config.describe()}: {', '.join(check.config.default_outputs)}"
+    facts["loads"], config = _check_loading(file, raw, found[0].layout.name, options)
+    if config is not None:
+        facts["exports"] = f"{config.describe()}: {', '.join(config.default_outputs)}"
         words = ("c3d-export", "--format", "onnx", *build_words(replace(options, weights=source)))
         facts["command"] = shlex.join(words) + (" --layout NAME" if len(found) > 1 else "")
     return Description(facts, names)
@@ -165,22 +155,24 @@ def _describe_classes(checkpoint: Checkpoint, names: ClassNames | None) -> dict[
     return {"class names": describe_class_names(names)}
 
 
-def check_loading(file: ResolvedSource, raw: ReadResult, layout: str, options: BuildOptions) -> LoadCheck:
-    """Load a checkpoint into a network without memory, of the structure that its own shapes and the options state."""
+def _check_loading(
+    file: ResolvedSource, raw: ReadResult, layout: str, options: BuildOptions
+) -> tuple[str, C3DConfig | None]:
+    """Return whether a checkpoint would load, as a sentence, and the network that it would be.
+
+    It is loaded into a network without memory, of the structure that its own shapes and the options state.
+    """
     from models.checkpoints.loading import load_into
 
     try:
         checkpoint = remap_keys(file, raw, layout, options.selection)
-        planned = plan(checkpoint, options)
-        loaded = load_into(_empty_network(planned.config), checkpoint)
+        config = plan(checkpoint, options).config
+        loaded = load_into(_empty_network(config), checkpoint)
     except CheckpointError as error:
-        return LoadCheck(loads=False, text=f"no: {without_path(error, file.path)}")
+        return f"no: {without_path(error, file.path)}", None
     converted = f", converted from {', '.join(loaded.converted)}" if loaded.converted else ""
-    return LoadCheck(
-        loads=True,
-        text=f"yes: {loaded.loaded} of {count(loaded.total, 'tensor')}, {_describe_head(planned.config)}{converted}",
-        config=planned.config,
-    )
+    tensors = f"{loaded.loaded} of {count(loaded.total, 'tensor')}"
+    return f"yes: {tensors}, {_describe_head(config)}{converted}", config
 
 
 def _empty_network(config: C3DConfig) -> C3D:

@@ -76,10 +76,6 @@ def _set_item(machine: Machine) -> None:
     _set_items(machine, [key, value])
 
 
-def _set_items_mark(machine: Machine) -> None:
-    _set_items(machine, machine.pop_mark())
-
-
 def _set_items(machine: Machine, items: list[object]) -> None:
     target = machine.stack[-1]
     if isinstance(target, UnbuiltObject):
@@ -107,6 +103,6 @@ CONTAINERS: dict[str, Handler] = {
     "APPENDS": _appends,
     "ADDITEMS": _appends,
     "SETITEM": _set_item,
-    "SETITEMS": _set_items_mark,
+    "SETITEMS": lambda machine: _set_items(machine, machine.pop_mark()),
 }
 """{name of an opcode, as in the module `pickle`: what it does}."""

@@ -9,7 +9,8 @@ from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import LARGE, MAX_INTEGER_BYTES
 from models.checkpoints.pickles.machine import Machine
 
-Handler = Callable[[Machine], None]
+Handler = Callable[[Machine], object]
+"""What an opcode does; what it returns is not used."""
 
 _MAX_DIGITS = 1000
 
@@ -26,29 +27,6 @@ def _int(machine: Machine) -> None:
     machine.stack.append({b"00": False, b"01": True}[line] if line in (b"00", b"01") else int(line))
 
 
-def _long(machine: Machine) -> None:
-    machine.stack.append(int(_digits(machine).removesuffix(b"L")))
-
-
-def _float(machine: Machine) -> None:
-    machine.stack.append(float(_digits(machine)))
-
-
-def _bin_float(machine: Machine) -> None:
-    machine.stack.append(struct.unpack(">d", machine.take(8))[0])
-
-
-def _unsigned(size: int) -> Handler:
-    def push(machine: Machine) -> None:
-        machine.stack.append(int.from_bytes(machine.take(size), "little"))
-
-    return push
-
-
-def _bin_int(machine: Machine) -> None:
-    machine.stack.append(int.from_bytes(machine.take(4), "little", signed=True))
-
-
 def _bin_long(size: int) -> Handler:
     def push(machine: Machine) -> None:
         length = machine.integer(size)
@@ -59,22 +37,11 @@ def _bin_long(size: int) -> Handler:
     return push
 
 
-def _constant(value: object) -> Handler:
-    def push(machine: Machine) -> None:
-        machine.stack.append(value)
-
-    return push
-
-
 def _bin_text(size: int, encoding: str) -> Handler:
     def push(machine: Machine) -> None:
         machine.stack.append(machine.text(machine.take(machine.integer(size)), encoding))
 
     return push
-
-
-def _unicode(machine: Machine) -> None:
-    machine.stack.append(machine.text(machine.line(), "raw-unicode-escape"))
 
 
 def _string(machine: Machine) -> None:
@@ -93,19 +60,19 @@ def _bytes(size: int) -> Handler:
 
 
 LITERALS: dict[str, Handler] = {
-    "NONE": _constant(None),
-    "NEWTRUE": _constant(True),
-    "NEWFALSE": _constant(False),
+    "NONE": lambda machine: machine.stack.append(None),
+    "NEWTRUE": lambda machine: machine.stack.append(True),
+    "NEWFALSE": lambda machine: machine.stack.append(False),
     "INT": _int,
-    "LONG": _long,
-    "FLOAT": _float,
-    "BININT": _bin_int,
-    "BININT1": _unsigned(1),
-    "BININT2": _unsigned(2),
+    "LONG": lambda machine: machine.stack.append(int(_digits(machine).removesuffix(b"L"))),
+    "FLOAT": lambda machine: machine.stack.append(float(_digits(machine))),
+    "BININT": lambda machine: machine.stack.append(int.from_bytes(machine.take(4), "little", signed=True)),
+    "BININT1": lambda machine: machine.stack.append(machine.integer(1)),
+    "BININT2": lambda machine: machine.stack.append(machine.integer(2)),
     "LONG1": _bin_long(1),
     "LONG4": _bin_long(4),
-    "BINFLOAT": _bin_float,
-    "UNICODE": _unicode,
+    "BINFLOAT": lambda machine: machine.stack.append(struct.unpack(">d", machine.take(8))[0]),
+    "UNICODE": lambda machine: machine.stack.append(machine.text(machine.line(), "raw-unicode-escape")),
     "BINUNICODE": _bin_text(4, "utf-8"),
     "SHORT_BINUNICODE": _bin_text(1, "utf-8"),
     "BINUNICODE8": _bin_text(8, "utf-8"),

@@ -54,19 +54,11 @@ def _mark(machine: Machine) -> None:
     machine.stack = []
 
 
-def _drop_mark(machine: Machine) -> None:
-    machine.pop_mark()
-
-
 def _pop(machine: Machine) -> None:
     if machine.stack:
         machine.stack.pop()
     else:
         machine.pop_mark()
-
-
-def _dup(machine: Machine) -> None:
-    machine.stack.append(machine.stack[-1])
 
 
 def _index(machine: Machine, size: int) -> int:
@@ -172,14 +164,6 @@ def _build(machine: Machine) -> None:
         target.take_values(machine.take)
 
 
-def _persistent_line(machine: Machine) -> None:
-    machine.stack.append(machine.persistent(machine.text(machine.line(), "utf-8")))
-
-
-def _persistent(machine: Machine) -> None:
-    machine.stack.append(machine.persistent(machine.stack.pop()))
-
-
 def _extension(machine: Machine) -> None:
     raise PickleError("it refers to a class by a number that only the program that wrote it can resolve")
 
@@ -191,8 +175,8 @@ def _next_buffer(machine: Machine) -> None:
 _OPCODES: dict[str, Handler] = {
     "MARK": _mark,
     "POP": _pop,
-    "POP_MARK": _drop_mark,
-    "DUP": _dup,
+    "POP_MARK": Machine.pop_mark,
+    "DUP": lambda machine: machine.stack.append(machine.stack[-1]),
     "GET": _get(0),
     "BINGET": _get(1),
     "LONG_BINGET": _get(4),
@@ -213,8 +197,8 @@ _OPCODES: dict[str, Handler] = {
     "INST": _inst,
     "OBJ": _obj,
     "BUILD": _build,
-    "PERSID": _persistent_line,
-    "BINPERSID": _persistent,
+    "PERSID": lambda machine: machine.stack.append(machine.persistent(machine.text(machine.line(), "utf-8"))),
+    "BINPERSID": lambda machine: machine.stack.append(machine.persistent(machine.stack.pop())),
     "EXT1": _extension,
     "EXT2": _extension,
     "EXT4": _extension,
