@@ -6,31 +6,30 @@ is not confirmed, whole inputs are drawn and compared one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.engines.base import Runtime
 from exporter.errors import CheckFailedError, UsageError
-from exporter.parity.batch_axis import may_be_batched
 from exporter.parity.execution import require_repeatable
-from exporter.parity.feeds import cast_feeds
+from exporter.parity.feeds import run_rows
 from exporter.parity.input_plan import InputPlan, make_plans
-from exporter.parity.input_roles import find_roles
+from exporter.parity.input_roles import InputRoles, find_roles
 from exporter.parity.input_set import BATCH_SIZES, InputBatch, InputSet
 from exporter.parity.input_types import is_float
 from exporter.parity.inputs import draw_inputs
+from exporter.parity.sequences import is_nested
 from exporter.parity.sources import FileSource
-from exporter.types import ParityOptions
+from exporter.types import InputOptions, ParityOptions
 from models.progress import Progress, no_progress
 from models.specs import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    Arrays = dict[str, NDArray[Any]]
 
 PROBED = ("random", "saturated", "constant")
 """Input types that guessed sizes and values are tried with: the first, and those with the largest integers."""
@@ -92,6 +91,38 @@ def find_inputs(
     return inputs
 
 
+def may_be_batched(signature: Signature, options: InputOptions, roles: InputRoles) -> bool:
+    """Return whether feeds of one item are worth a try: not where an input has the same value in every feed.
+
+    Raises:
+        UsageError, BadInputError: see `make_plans`.
+    """
+    if not _has_batch_candidate(signature):
+        return False
+    return not next(make_plans(signature, options, roles, batched=False)).fixed
+
+
+def _has_batch_candidate(signature: Signature) -> bool:
+    """Return whether the first axis of every input and output may be the batch: one dynamic size, or one number.
+
+    Outputs of exported files name their sizes as they like, so any dynamic size is accepted there; whether the axis is
+    a batch is confirmed by running the model.
+    """
+    shapes = [value.shape for value in signature.inputs]
+    first = {shape[0] if shape else None for shape in shapes}
+    if len(first) != 1 or None in first or not signature.outputs:
+        return False
+    (size,) = first
+    if size == "0":
+        return False
+    if isinstance(size, str) and size != "?" and any(size in shape[1:] for shape in shapes):
+        return False
+    if any(is_nested(value.dtype) for value in (*signature.inputs, *signature.outputs)):
+        return False
+    sizes = [output.shape[0] if output.shape else None for output in signature.outputs]
+    return all(isinstance(other, str) if isinstance(size, str) else other in (size, "?") for other in sizes)
+
+
 def _varied(signature: Signature, options: ParityOptions) -> ParityOptions:
     """Return options for inputs that confirm a batch axis.
 
@@ -125,18 +156,24 @@ def accepted_plan(plans: Iterable[InputPlan], runtime: Runtime, seed: int = 0) -
         runtime: the model, loaded.
         seed: of the inputs that it is tried on.
     """
-    refusal = ""
+    first = ""
     for plan in plans:
-        probes = draw_inputs(plan, ParityOptions(seed=seed, input_types=PROBED))
-        try:
-            for row in range(len(probes.names) if plan.values else 1):
-                rows = probes.fill(row, runtime.signature.batch)
-                runtime.run(cast_feeds(runtime.signature.inputs, probes.select(rows)))
-        except CheckFailedError as error:
-            refusal = refusal or str(error)
-        else:
+        refusals = islice(try_plan(plan, runtime, seed), None if plan.values else 1)
+        if (refusal := next(filter(None, refusals), None)) is None:
             return plan, ""
-    return None, refusal
+        first = first or refusal
+    return None, first
+
+
+def try_plan(plan: InputPlan, runtime: Runtime, seed: int = 0) -> Iterator[str | None]:
+    """Run a model on an input of each type of `PROBED`, and yield why it refuses it; None where it does not."""
+    probes = draw_inputs(plan, ParityOptions(seed=seed, input_types=PROBED))
+    for row in range(len(probes.names)):
+        try:
+            run_rows(runtime, probes, probes.fill(row, runtime.signature.batch))
+            yield None
+        except CheckFailedError as error:
+            yield str(error)
 
 
 def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
@@ -153,9 +190,9 @@ def _is_batched(runtime: Runtime, inputs: InputSet) -> bool:
     specs = runtime.signature.inputs
     orders = [rows] if all(is_float(spec.dtype) for spec in specs) or len(rows) == 1 else [rows, rows[::-1]]
     try:
-        alone = {row: runtime.run(cast_feeds(specs, inputs.select(inputs.fill(row, size)))) for row in {*rows}}
+        alone = {row: run_rows(runtime, inputs, inputs.fill(row, size)) for row in {*rows}}
         for order in orders:
-            together = runtime.run(cast_feeds(specs, inputs.select(order))) if len(rows) > 1 else alone[rows[0]]
+            together = run_rows(runtime, inputs, order) if len(rows) > 1 else alone[rows[0]]
             if not _same_items(together, [alone[row] for row in order], size or 1):
                 return False
     except CheckFailedError:
@@ -170,15 +207,11 @@ def items_interact(source: FileSource, inputs: InputSet, batches: Iterable[Input
     those of `find_inputs` need not be.
     """
     with source.open("float32") as runtime:
-        specs = runtime.signature.inputs
-
-        def run(rows: Sequence[int]) -> Mapping[str, Any]:
-            return runtime.run(cast_feeds(specs, inputs.select(rows)))
-
         size = runtime.signature.batch
         for batch in batches:
             try:
-                together, alone = run(batch.rows), [run(inputs.fill(row, size)) for row in batch.rows]
+                together = run_rows(runtime, inputs, batch.rows)
+                alone = [run_rows(runtime, inputs, inputs.fill(row, size)) for row in batch.rows]
             except CheckFailedError:
                 continue
             if not _same_items(together, alone, size or 1):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporter.engines.base import Runtime
 from exporter.errors import ArtifactError
 from exporter.onnx_io.dtypes import numpy_dtype
+from exporter.parity.input_set import InputSet
 from exporter.parity.sequences import item_dtype, unpack
 from models.specs import TensorSpec
 
@@ -28,6 +30,15 @@ def cast_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, NDArray[Any]]) -
     wide = {name for name, values in feeds.items() if getattr(values, "dtype", None) == np.float64}
     dtypes = {spec.name: spec.dtype for spec in specs if spec.name not in wide}
     return {name: cast(values, dtypes[name]) if name in dtypes else values for name, values in feeds.items()}
+
+
+def run_rows(runtime: Runtime, inputs: InputSet, rows: Sequence[int]) -> Arrays:
+    """Return what a model that takes its inputs under the names of an input set returns for some rows together.
+
+    Raises:
+        CheckFailedError: it fails on them.
+    """
+    return runtime.run(cast_feeds(runtime.signature.inputs, inputs.select(rows)))
 
 
 def cast(values: Any, dtype: str) -> Any:

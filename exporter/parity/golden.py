@@ -19,7 +19,7 @@ from exporter.engines.base import Runtime
 from exporter.errors import BadInputError, OutputError
 from exporter.output_targets import check_output_folder
 from exporter.parity.arrays import load_arrays
-from exporter.parity.feeds import as_batch, as_items, cast_feeds
+from exporter.parity.feeds import as_batch, as_items, run_rows
 from exporter.parity.input_set import InputSet
 from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
@@ -164,8 +164,7 @@ class GoldenOutputs:
         """Run one row, repeated to fill a fixed batch, and keep one item of each output."""
         rows = self.inputs.fill(row, runtime.signature.batch)
         size = len(rows)
-        outputs = runtime.run(cast_feeds(runtime.signature.inputs, self.inputs.select(rows)))
-        outputs = parse_outputs(outputs, self.source)
+        outputs = parse_outputs(run_rows(runtime, self.inputs, rows), self.source)
         if self.inputs.batched:
             outputs = as_batch(outputs)
         if size == 1:

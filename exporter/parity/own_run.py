@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import CheckFailedError
-from exporter.parity.feeds import as_items, cast_feeds
+from exporter.parity.feeds import as_items, run_rows
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
@@ -52,8 +52,7 @@ def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> dict[s
     options = RuntimeOptions(signature=source.signature, vouched=source.vouched)
     with find_engine(source.format).open(source.path, options) as runtime:
         missing = (runtime.signature.batch or 0) - len(rows) if inputs.batched else 0
-        feeds = inputs.select((*rows, *(rows[-1],) * missing))
-        return runtime.run(cast_feeds(runtime.signature.inputs, feeds))
+        return run_rows(runtime, inputs, (*rows, *(rows[-1],) * missing))
 
 
 def fails_itself(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> bool:

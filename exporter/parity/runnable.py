@@ -5,15 +5,13 @@ from __future__ import annotations
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import find_engine
 from exporter.engines.base import Runtime, RuntimeOptions
-from exporter.errors import ArtifactError, CheckFailedError, UsageError
-from exporter.parity.discovery import PROBED
-from exporter.parity.feeds import cast_feeds
+from exporter.errors import ArtifactError, UsageError
+from exporter.parity.discovery import try_plan
 from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_roles import find_roles
 from exporter.parity.input_types import RANGES
-from exporter.parity.inputs import draw_inputs
-from exporter.parity.signatures import read_full_signature
-from exporter.types import InputOptions, ParityOptions
+from exporter.parity.signatures import read_model_signature
+from exporter.types import InputOptions
 from models.progress import Progress, no_progress
 
 
@@ -39,32 +37,18 @@ def _find_refusal(artifact: LoadedArtifact, runtime: Runtime) -> str | None:
     """Return why a model runs on no input; None where it does, or where that cannot be said."""
     roles = find_roles(artifact.path, artifact.format)
     try:
-        plans = list(make_plans(read_full_signature(artifact, ()), InputOptions(), roles, batched=False))
+        plans = list(make_plans(read_model_signature(artifact), InputOptions(), roles, batched=False))
     except UsageError:
         return None
     if not all(map(_is_stated, plans)):
         return None
     refusals: list[str] = []
     for plan in plans:
-        if (refusal := _refusal_of_every_input(plan, runtime)) is None:
-            return None
-        refusals.append(refusal)
+        for refusal in try_plan(plan, runtime):
+            if refusal is None:
+                return None
+            refusals.append(refusal)
     return refusals[0]
-
-
-def _refusal_of_every_input(plan: InputPlan, runtime: Runtime) -> str | None:
-    """Return why a model runs on none of the inputs that guessed values are tried with; None where it runs on one."""
-    probes = draw_inputs(plan, ParityOptions(input_types=PROBED))
-    refusal = None
-    for row in range(len(probes.names)):
-        rows = probes.fill(row, runtime.signature.batch)
-        try:
-            runtime.run(cast_feeds(runtime.signature.inputs, probes.select(rows)))
-        except CheckFailedError as error:
-            refusal = refusal or str(error)
-        else:
-            return None
-    return refusal
 
 
 def _is_stated(plan: InputPlan) -> bool:

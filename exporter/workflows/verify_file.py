@@ -10,9 +10,8 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import CheckFailedError, Refuse, UsageError
 from exporter.isolation.worker import expect_work
-from exporter.parity.batch_axis import may_be_batched
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
-from exporter.parity.discovery import find_inputs, items_interact
+from exporter.parity.discovery import find_inputs, items_interact, may_be_batched
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_plan import make_plans
