@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +22,8 @@ from exporter.results import PRECISIONS, ReferencePrecision
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
+T = TypeVar("T")
 
 MAX_KEPT_BYTES = 64 << 20
 """Values of several inputs are kept while they are not larger: the self-test compares many files on a few inputs."""
@@ -80,29 +81,26 @@ class RowTies:
 
     def accepts(self, positions: NDArray[np.intp], candidates: NDArray[Any]) -> NDArray[np.bool_]:
         """See `NearTies`."""
-        run = self.values.run(self.tree, self.row, self.tolerance) if positions.size else None
-        if run is None:
-            return np.zeros(positions.shape, bool)
-        try:
-            with self._tracing():
-                return self.tree.accepts(run, positions, candidates)
-        except NodeError:  # an operator for which there is no float64 kernel
-            return np.zeros(positions.shape, bool)
+        none = np.zeros(positions.shape, bool)
+        if not positions.size:
+            return none
+        return self._trace(lambda run: self.tree.accepts(run, positions, candidates), none)
 
     def uncertain(self, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """See `NearTies`."""
-        run = self.values.run(self.tree, self.row, self.tolerance)
-        try:
-            with self._tracing():
-                bounds = None if run is None else run.bounds(self.tree)
-        except NodeError:
-            bounds = None
+        bounds = self._trace(lambda run: run.bounds(self.tree), None)
         if bounds is None:
             return np.zeros(size, bool), np.ones(size, bool)
         return bounds.uncertain.reshape(-1)[:size], bounds.inexact.reshape(-1)[:size]
 
-    def _tracing(self) -> AbstractContextManager[None]:
-        return native_call("the tracing of decisions", self.values.graph.path)
+    def _trace(self, follow: Callable[[Run], T], unknown: T) -> T:
+        """Return what `follow` makes of the float values; `unknown` where they, or a float64 kernel, are missing."""
+        run = self.values.run(self.tree, self.row, self.tolerance)
+        try:
+            with native_call("the tracing of decisions", self.values.graph.path):
+                return unknown if run is None else follow(run)
+        except NodeError:
+            return unknown
 
 
 def find_near_ties(

@@ -19,24 +19,8 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 
-class _Derived(Node):
-    """A value of one other value, exact where that is."""
-
-    source: Node
-
-    @property
-    def sources(self) -> tuple[Node, ...]:
-        """See `Node`."""
-        return (self.source,)
-
-    @property
-    def exact(self) -> bool:
-        """See `Node`."""
-        return self.source.exact
-
-
 @dataclass(frozen=True, eq=False)
-class Ranked(_Derived):
+class Ranked(Node):
     """The indices of the largest or smallest elements along an axis: ArgMax, ArgMin, the second output of TopK.
 
     An index is permitted at a rank where its element's range overlaps the range of that rank's element. Elements that
@@ -57,6 +41,11 @@ class Ranked(_Derived):
     largest: bool
     ordered: bool = True
     keeps_axis: bool = True
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        """See `Node`."""
+        return (self.source,)
 
     @property
     def decides(self) -> bool:
@@ -194,11 +183,6 @@ class Moved(Node):
         """See `Node`."""
         return tuple(self.data.values())
 
-    @property
-    def exact(self) -> bool:
-        """See `Node`."""
-        return all(source.exact for source in self.sources)
-
     def bounds(self, run: Run) -> Bounds:
         """See `Node`."""
         origins = self._origins(run)
@@ -230,13 +214,18 @@ class Moved(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Recast(_Derived):
+class Recast(Node):
     """A discrete value in another dtype."""
 
     value: str
     node: onnx.NodeProto
     source: Node
     opset: int
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        """See `Node`."""
+        return (self.source,)
 
     def bounds(self, run: Run) -> Bounds:
         """See `Node`."""

@@ -84,7 +84,7 @@ class Node(ABC):
     @property
     def exact(self) -> bool:
         """Whether it is computed from constants and inputs alone, by operators that do not round."""
-        return False
+        return bool(self.sources) and all(source.exact for source in self.sources)
 
     @property
     def decides(self) -> bool:
@@ -211,7 +211,7 @@ class Corners(Node):
     @property
     def exact(self) -> bool:
         """See `Node`."""
-        return self.step and all(source.exact for source in self.sources)
+        return self.step and super().exact
 
     @property
     def decides(self) -> bool:
@@ -272,11 +272,6 @@ class Equality(Node):
     def sources(self) -> tuple[Node, ...]:
         """See `Node`."""
         return (self.left, self.right)
-
-    @property
-    def exact(self) -> bool:
-        """See `Node`."""
-        return self.left.exact and self.right.exact
 
     @property
     def decides(self) -> bool:

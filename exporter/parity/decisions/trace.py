@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx import TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.inference import infer_element_types
 from exporter.onnx_io.load import load_without_weights
+from exporter.onnx_io.stored_weights import find_tensors
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, inputs_before
+from exporter.onnx_io.weights import read_weights
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
 
@@ -69,10 +70,7 @@ class DecisionGraph:
     @cached_property
     def _tensors(self) -> dict[str, TensorProto]:
         """The constants: initializers and Constant nodes."""
-        constants = (node for node in self._model.graph.node if node.op_type == "Constant")
-        values = ((node, attribute) for node in constants for attribute in node.attribute)
-        found = {node.output[0]: attribute.t for node, attribute in values if attribute.name == "value"}
-        return {**{tensor.name: tensor for tensor in self._model.graph.initializer}, **found}
+        return dict(find_tensors(self._model, self._model.graph.node))
 
     @cached_property
     def _types(self) -> dict[str, int]:
@@ -238,10 +236,5 @@ class DecisionGraph:
 
     def _constant(self, value: str) -> NDArray[Any]:
         tensor = self._tensors[value]
-        if uses_external_data(tensor):
-            whole = TensorProto()
-            whole.CopyFrom(tensor)
-            load_external_data_for_tensor(whole, str(self.path.parent))
-            tensor = whole
-        array = numpy_helper.to_array(tensor)
+        ((_, array),) = read_weights(self._model, {value: tensor}, self.path)
         return array.astype("float64") if tensor.data_type in FLOAT_TYPES else array

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from exporter.onnx_io.attributes import get_attributes
 from exporter.types import ValueRange
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class InputUse:
 
     def attribute(self, name: str, default: Any) -> Any:
         """Return an attribute's value."""
-        return next((onnx.helper.get_attribute_value(a) for a in self.node.attribute if a.name == name), default)
+        return get_attributes(self.node).get(name, default)
 
     def axes(self, rank: int, count: int | None) -> list[int]:
         """Return the axes that the attribute `axes` names, else the first `count` ones, else all."""

@@ -21,10 +21,12 @@ from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from exporter.isolation.worker import reads_file
+from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import dtype_name
 from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
+from exporter.onnx_io.stored_weights import find_tensors
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, captured_values
 from exporter.parity.input_roles.image_sizes import find_image_sizes
 from exporter.parity.input_roles.input_use import InputUse
@@ -184,7 +186,7 @@ class _Graph:
         for node, position in self._consumers.get(name, ()):
             if node.domain not in STANDARD_DOMAINS:
                 return False
-            if node.op_type == "Cast" and _target(node) not in WIDE_INTEGERS:
+            if node.op_type == "Cast" and get_attributes(node).get("to") not in WIDE_INTEGERS:
                 continue
             if node.op_type in COMPARISONS:
                 continue
@@ -211,12 +213,9 @@ class _Graph:
 
     @cached_property
     def constants(self) -> dict[str, NDArray[Any]]:
-        nodes = [node for node in self.model.graph.node if node.op_type == "Constant"]
-        tensors = {node.output[0]: a.t for node in nodes for a in node.attribute if a.name == "value"}
-        tensors |= {tensor.name: tensor for tensor in self.model.graph.initializer}
         return {
             name: numpy_helper.to_array(tensor)
-            for name, tensor in tensors.items()
+            for name, tensor in find_tensors(self.model, self.model.graph.node)
             if not uses_external_data(tensor) and dtype_name(tensor.data_type) != "string"
         }
 
@@ -234,11 +233,6 @@ def find_roles(path: Path, format_name: FormatName) -> InputRoles:
     if not graph.uses:
         return InputRoles(arithmetic=graph.arithmetic)
     return InputRoles(graph.uses, graph.shapes, graph.constants, graph.arithmetic)
-
-
-def _target(node: onnx.NodeProto) -> int:
-    """Return the type that a Cast returns."""
-    return next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
 
 
 def _fill(shape: Shape, sizes: Mapping[int | str, int]) -> tuple[int, ...] | None:
