@@ -18,14 +18,14 @@ An artifact in float16 or bfloat16 may err as much as the baseline does on input
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.engines.reference.moved_values import Moves, move_numbers
-from exporter.errors import C3DExportError, join_limited
+from exporter.errors import C3DExportError
 from exporter.parity.compare import Expected, compare
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.sources import FileSource
@@ -47,50 +47,41 @@ STEPS: dict[Precision, float] = {"float32": 1.0, "float16": 2.0**13, "bfloat16":
 """{precision: its rounding step, in steps of float32}."""
 
 
-@dataclass(eq=False)
-class DisturbedRun:
-    """A row whose numbers, or the values computed from them, are moved to a neighbour, up or down at random.
+def disturbed_run(
+    golden: GoldenOutputs, row: int, seed: int, steps: float, precision: ReferencePrecision, *, inside: bool = False
+) -> Outputs:
+    """Return the outputs of a row whose numbers are moved to a neighbour, up or down at random; they are kept.
 
-    Attributes:
+    Args:
         golden: holds the row.
         row: the row.
         seed: decides the directions.
         steps: how far they are moved, in rounding steps of float32.
+        precision: what the source is run in: as the float32 baseline, or as the float64 reference.
         inside: whether the values inside the reference's file are moved, and not its inputs.
+
+    Returns:
+        {output: values}; empty where the source fails.
     """
 
-    golden: GoldenOutputs
-    row: int
-    seed: int
-    steps: float = 1.0
-    inside: bool = False
-
-    @cached_property
-    def float32(self) -> Outputs:
-        """The float32 baseline's outputs; none where it fails."""
-        return self._run("float32", self.steps)
-
-    @cached_property
-    def limit(self) -> Outputs:
-        """The float64 reference's outputs where the numbers are moved by a millionth of that; none where it fails."""
-        return self._run("float64", self.steps * TINY)
-
-    def _run(self, precision: ReferencePrecision, part: float) -> Outputs:
-        golden, inputs = self.golden, self.golden.inputs.only(self.row)
-        if self.inside:
+    def run() -> Outputs:
+        given, inputs = golden, golden.inputs.only(row)
+        if inside:
             assert isinstance(golden.source, FileSource)
-            golden = replace(golden, source=golden.source.with_moves(Moves(self.seed, part)))
+            given = replace(golden, source=golden.source.with_moves(Moves(seed, steps)))
         else:
-            (feed,), rng = inputs.feeds, np.random.default_rng(self.seed)
+            (feed,), rng = inputs.feeds, np.random.default_rng(seed)
             moved = {
-                name: move_numbers(array, rng, part, precision) if array.dtype == np.float32 else array
+                name: move_numbers(array, rng, steps, precision) if array.dtype == np.float32 else array
                 for name, array in feed.items()
             }
             inputs = replace(inputs, feeds=(moved,))
         try:
-            return golden.run_once(precision, inputs)
+            return given.run_once(precision, inputs)
         except C3DExportError:
             return {}
+
+    return golden.kept(("disturbed run", row, seed, steps, precision, inside), run)
 
 
 def compare_disturbed(
@@ -150,37 +141,21 @@ def disturbed_baseline(
     float32, exact = golden.float32(output, rows), golden.float64(output, rows)
     if float32.shape != exact.shape or float32.dtype.kind != "f" or not golden.inputs.batched:
         return None
-    baseline = float32.astype(np.float64)
+    baseline, steps = float32.astype(np.float64), STEPS[precision]
     changed = False
     with np.errstate(invalid="ignore"):  # of infinities in both
         for item, row in enumerate(rows):
-            runs = _disturbed_runs(golden, row, STEPS[precision], inside=inside)
+            run = partial(disturbed_run, golden, row, steps=steps, precision="float32", inside=inside)
             largest = MIN_GROWTH * _size(baseline[item] - exact[item])
-            if inside and not largest < _size(_subtract(runs[0].float32, exact[item], output)):
+            if inside and not largest < _size(_subtract(run(0), exact[item], output)):
                 continue  # node by node a run takes long; one is enough for what magnifies nothing
-            found = _median([_subtract(run.float32, exact[item], output) for run in runs])
+            found = _median([_subtract(run(seed), exact[item], output) for seed in range(RUNS)])
             if largest < _size(found) < np.inf:
-                found = _median([_subtract(run.float32, run.limit.get(output), output) for run in runs])
+                limit = partial(run, steps=steps * TINY, precision="float64")
+                found = _median([_subtract(run(seed), limit(seed).get(output), output) for seed in range(RUNS)])
                 if largest < _size(found) < np.inf:
                     baseline[item], changed = exact[item] + found, True
     return baseline if changed else None
-
-
-def _disturbed_runs(golden: GoldenOutputs, row: int, steps: float, *, inside: bool) -> tuple[DisturbedRun, ...]:
-    def make() -> tuple[DisturbedRun, ...]:
-        return tuple(DisturbedRun(golden, row, seed, steps, inside) for seed in range(RUNS))
-
-    return golden.kept(("disturbed runs", row, steps, inside), make)
-
-
-def disturbed_note(rows: Sequence[Comparison]) -> list[str]:
-    """Return a note that names the inputs whose budget comes from moved inputs."""
-    if not (names := tuple(dict.fromkeys(row.input for row in rows if row.disturbed))):
-        return []
-    return [
-        f"the model magnifies rounding on {join_limited(names, 4)}: the float32 error there is that with inputs or "
-        "values moved by one rounding step, and the budget is larger for it"
-    ]
 
 
 def _subtract(outputs: Outputs, others: NDArray[Any] | None, output: str) -> NDArray[np.float64]:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import Expected, compare
-from exporter.parity.conditioning import compare_disturbed, disturbed_note
-from exporter.parity.evidence import check_evidence
+from exporter.parity.conditioning import compare_disturbed
+from exporter.parity.evidence import check_evidence, join_unique, loosened_notes
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
@@ -20,12 +19,11 @@ from exporter.parity.input_set import InputBatch
 from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import (
     baseline_in_own_precision,
-    beyond_range_note,
     compare_beyond_range,
     nonfinite_hint,
     overflow_notes,
 )
-from exporter.parity.own_error import compare_with_own_error, own_error_note, required_share
+from exporter.parity.own_error import compare_with_own_error, required_share
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
 from exporter.parity.printed import is_printed, parse_outputs, parse_result
@@ -77,9 +75,7 @@ def evaluate(
         *accuracy_failures(accuracy),
     ]
     weak += bound_notes(accuracy, result.spec)
-    weak += disturbed_note((*rows, *against_rows))
-    weak += own_error_note((*rows, *against_rows))
-    weak += beyond_range_note((*rows, *against_rows))
+    weak += loosened_notes((*rows, *against_rows))
     hints = [*nonfinite_hint(result, golden, rows), *_pairing_hint(result, golden, tolerances, rows)]
     hints += _batch_size_hint(rows)
     on_device = not result.placement.fallback_nodes or options.allow_fallback
@@ -196,7 +192,7 @@ def _run_notes(
     """Yield what a reader must know about how the artifact and the second engine ran."""
     yield from dict.fromkeys((*result.notes, *(against.notes if against is not None else ())))
     if against is not None and (failed := [row.input for row in against_rows if not row.passed]):
-        yield f"{against.engine} itself exceeds its budget on {_join_unique(failed)}"
+        yield f"{against.engine} itself exceeds its budget on {join_unique(failed)}"
     if result.precision not in FULL_PRECISION:
         yield (
             f"compared as {result.precision}, which is an approximation, and without the edge cases, which need full "
@@ -204,18 +200,18 @@ def _run_notes(
         )
     for run in (result, *([against] if against else ())):
         if skipped := [name for name in run.spec.unsupported_inputs if name in golden.inputs.names]:
-            yield f"{run.engine} is not run on {_join_unique(skipped)}: it is known to differ there"
+            yield f"{run.engine} is not run on {join_unique(skipped)}: it is known to differ there"
     if result.left_out:
         reason = next(iter(result.left_out.values()))
-        yield f"fails on {_join_unique([*result.left_out])}, as the reference does; not compared there: {reason}"
+        yield f"fails on {join_unique([*result.left_out])}, as the reference does; not compared there: {reason}"
     if printed := [name for name in result.mapping.outputs.values() if is_printed(name, golden.source)]:
-        yield f"{_join_unique(printed)}: text of floating-point numbers, which is compared as numbers"
+        yield f"{join_unique(printed)}: text of floating-point numbers, which is compared as numbers"
     yield from overflow_notes(result, golden)
     placement = result.placement
     if placement.fallback_nodes:
         yield (
             f"{len(placement.fallback_nodes)} of {placement.nodes} nodes did not run on {placement.device}: "
-            f"{_join_unique(placement.fallback_nodes)}"
+            f"{join_unique(placement.fallback_nodes)}"
         )
 
 
@@ -249,10 +245,6 @@ def _describe(tolerances: Tolerances, rows: Sequence[Comparison]) -> str:
     if least is not None:
         return f"{description}; discrete outputs: at least {least:.0%} of the elements equal"
     return f"{description}; discrete outputs equal, except where that error decides (near ties)"
-
-
-def _join_unique(names: Sequence[str]) -> str:
-    return join_limited(tuple(dict.fromkeys(names)), 4)
 
 
 def _top1_agreement(rows: Sequence[Comparison]) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from exporter.parity.discrete import is_discrete
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch
 from exporter.parity.input_types import CONSTANT
+from exporter.parity.own_error import OWN_FACTOR
 from exporter.parity.sequences import SHAPES_SUFFIX
 from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison
@@ -29,6 +31,24 @@ MIN_OWN_SNR = 20.0
 MAX_NEAR_TIES = 0.5
 """Where more of a discrete output's elements that depend on rounded numbers are near ties, passing proves little."""
 
+_LOOSENED = (
+    (
+        attrgetter("disturbed"),
+        "the model magnifies rounding on {inputs}: the float32 error there is that with inputs or values moved by one "
+        "rounding step, and the budget is larger for it",
+    ),
+    (
+        attrgetter("own_error"),
+        "the reference's file itself, in its own engine, errs by more than the tolerance on {inputs}: the budget there "
+        f"is {OWN_FACTOR:g} times its error",
+    ),
+    (
+        attrgetter("beyond_range"),
+        "NaN and infinities are not compared on {inputs}, where the reference computes numbers beyond float32's range: "
+        "passing there proves nothing",
+    ),
+)
+"""(whether a comparison has another budget than the tolerance's, what a reader must know of it)."""
 _NO_BUDGET = "no input gives a meaningful budget for {output}; give other inputs (--feed, --array) or a budget (--rtol)"
 
 
@@ -57,7 +77,7 @@ def check_evidence(
         if not output.endswith(SHAPES_SUFFIX)
     ]
     failures = [
-        f"{output} is empty on every input, because {join_limited(golden.inputs.emptied, 4)} is: nothing is compared; "
+        f"{output} is empty on every input, because {join_unique(golden.inputs.emptied)} is: nothing is compared; "
         "give inputs that hold numbers (--shape, --feed, --array)"
         for output in outputs
         if golden.inputs.emptied and not any(golden.float64(output, batch.rows).size for batch in batches)
@@ -72,9 +92,21 @@ def check_evidence(
         ),
         (_has_many_ties, f"more than {MAX_NEAR_TIES:.0%} of the elements are near ties"),
     ):
-        names = join_limited(tuple(dict.fromkeys(row.input for _, row in rows if weak(row))), 4)
+        names = join_unique(row.input for _, row in rows if weak(row))
         notes += [f"{reason} on {names}; passing there proves little"] if names else []
     return notes, [*failures, *_unproved(outputs, constant, golden)]
+
+
+def loosened_notes(rows: Sequence[Comparison]) -> Iterator[str]:
+    """Yield notes that name the inputs on which more passes than the tolerance says."""
+    for is_loosened, note in _LOOSENED:
+        if names := join_unique(row.input for row in rows if is_loosened(row)):
+            yield note.format(inputs=names)
+
+
+def join_unique(names: Iterable[str]) -> str:
+    """Return names, each once, joined by commas; of more than four how many more there are."""
+    return join_limited(dict.fromkeys(names), 4)
 
 
 def _unproved(
@@ -111,7 +143,7 @@ def _unproved_by_own_error(
 
 
 def _shows(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
-    return _is_varied(batch, golden) and _has_content(output, batch, golden)
+    return _is_varied(batch, golden) and _has_numbers(output, batch, golden, nonzero=True)
 
 
 def _is_weak(row: Comparison) -> bool:
@@ -134,16 +166,10 @@ def _is_varied(batch: InputBatch, golden: GoldenOutputs) -> bool:
     return any(golden.inputs.names[row] not in (*CONSTANT, "nan") for row in batch.rows)
 
 
-def _has_content(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
-    """Return whether some number of the reference is finite and not zero; discrete and empty outputs have content."""
+def _has_numbers(output: str, batch: InputBatch, golden: GoldenOutputs, *, nonzero: bool = False) -> bool:
+    """Return whether some number of the reference is finite (and not zero); discrete and empty outputs have some."""
     values: NDArray[Any] = golden.float64(output, batch.rows)
-    return is_discrete(values) or not values.size or bool((np.isfinite(values) & (values != 0)).any())
-
-
-def _has_numbers(output: str, batch: InputBatch, golden: GoldenOutputs) -> bool:
-    """Return whether some number of the reference is finite; discrete and empty outputs count as such."""
-    values: NDArray[Any] = golden.float64(output, batch.rows)
-    return is_discrete(values) or not values.size or bool(np.isfinite(values).any())
+    return is_discrete(values) or not values.size or bool((np.isfinite(values) & ((values != 0) | (not nonzero))).any())
 
 
 def _is_constant(output: str, rows: Sequence[int], golden: GoldenOutputs) -> bool:
@@ -178,13 +204,14 @@ def _discrete_notes(
     outputs: Mapping[str, Sequence[BatchComparison]], golden: GoldenOutputs, tolerance: Tolerance
 ) -> list[str]:
     """Return a note about discrete outputs that are not followed to float values, where elements were in question."""
-    discrete = [output for output, own in outputs.items() if any(row.equal is not None for _, row in own)]
     graph = golden.source.decisions
-    unfollowed = [output for output in discrete if graph is None or not graph.trace(output).decides]
-    differing = [
-        output for output in unfollowed if any(row.max_error + row.float32_max_error > 0 for _, row in outputs[output])
-    ]
-    if not differing or tolerance.min_top1 is not None:
+    names = join_unique(
+        output
+        for output, own in outputs.items()
+        if any(row.equal is not None for _, row in own)
+        and (graph is None or not graph.trace(output).decides)
+        and any(row.max_error + row.float32_max_error > 0 for _, row in own)
+    )
+    if not names or tolerance.min_top1 is not None:
         return []
-    names = join_limited(tuple(differing), 4)
     return [f"{names}: the float values that decide are not known, so every element must equal float64's or float32's"]

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import join_limited
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import Expected, compare, nonfinite_class
+from exporter.parity.evidence import join_unique
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.own_run import own_output
@@ -92,47 +92,34 @@ def compare_beyond_range(row: Comparison, values: NDArray[Any], expected: Expect
     return replace(found, beyond_range=True) if found.passed else row
 
 
-def beyond_range_note(rows: Sequence[Comparison]) -> list[str]:
-    """Return a note that names the inputs on which NaN and infinities are not compared."""
-    if not (names := tuple(dict.fromkeys(row.input for row in rows if row.beyond_range))):
-        return []
-    return [
-        f"NaN and infinities are not compared on {join_limited(names, 4)}, where the reference computes numbers beyond "
-        "float32's range: passing there proves nothing"
-    ]
-
-
 def overflow_notes(result: RunResult, golden: GoldenOutputs) -> list[str]:
     """Return a note that names the inputs on which an artifact overflows that is not held to float32's range."""
     source = golden.source
     if result.precision in FULL_PRECISION and not (isinstance(source, FileSource) and source.precision == "float64"):
         return []
-    names = [
+    where = join_unique(
         batch.name
         for batch, outputs in result.batches
         for output, values in outputs.items()
-        if values.shape == golden.float32(output, batch.rows).shape
-        and _overflows(values, golden.float32(output, batch.rows)).any()
-    ]
-    where = join_limited(tuple(dict.fromkeys(names)), 4)
-    return [f"{result.precision} overflows on {where}: outputs are NaN or infinite there"] if names else []
+        if _overflows(values, golden.float32(output, batch.rows))
+    )
+    return [f"{result.precision} overflows on {where}: outputs are NaN or infinite there"] if where else []
 
 
 def nonfinite_hint(result: RunResult, golden: GoldenOutputs, rows: Sequence[Comparison]) -> list[str]:
     """Return a note that names the inputs on which an artifact fails for NaN or infinities, and not for an error."""
     failed = {(row.input, row.output) for row in rows if not row.passed and math.isinf(row.max_error)}
-    names = [
+    where = join_unique(
         batch.name
         for batch, outputs in result.batches
         for output, values in outputs.items()
         if (batch.name, output) in failed and values.shape == golden.float64(output, batch.rows).shape
-    ]
-    where = join_limited(tuple(dict.fromkeys(names)), 4)
-    return [f"NaN or infinities are elsewhere than in {golden.source.float32_name} on {where}"] if names else []
+    )
+    return [f"NaN or infinities are elsewhere than in {golden.source.float32_name} on {where}"] if where else []
 
 
-def _overflows(values: NDArray[Any], baseline: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where values are NaN or infinite and the baseline is finite."""
-    if values.dtype.kind in DISCRETE:
-        return np.zeros(values.shape, bool)
-    return ~np.isfinite(values.astype(np.float64)) & np.isfinite(baseline)
+def _overflows(values: NDArray[Any], baseline: NDArray[Any]) -> bool:
+    """Return whether values are NaN or infinite somewhere where the baseline, of their shape, is finite."""
+    if values.shape != baseline.shape or values.dtype.kind in DISCRETE:
+        return False
+    return bool((~np.isfinite(values.astype(np.float64)) & np.isfinite(baseline)).any())

@@ -11,12 +11,12 @@ artifacts are held to, too. The artifact has to pass elsewhere, on an input on w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import C3DExportError, join_limited
+from exporter.errors import C3DExportError
 from exporter.parity.compare import Expected, compare
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch
@@ -39,22 +39,6 @@ OWN_FACTOR = 2.0
 """The error that passes, as a multiple of the file's own: another order of the same operations rounds otherwise."""
 MIN_SHARE = 0.5
 """The share of a discrete output's elements that must be equal, however many the file itself decides otherwise."""
-
-
-@dataclass(frozen=True)
-class OwnErrorTolerance(SnrTolerance):
-    """A signal-to-noise ratio, or a multiple of the error that the reference's file makes in its own engine.
-
-    Attributes:
-        own: of each item of the batch, that error: its root mean square, or the part of its largest number that a
-            peak may be of the root mean square.
-    """
-
-    own: tuple[float, ...] = ()
-
-    def item(self, index: int) -> Tolerance:
-        """See `Tolerance`: as if the signal were so large that this noise passes."""
-        return replace(self, min_signal=_least_signal(self, self.own[index]), own=())
 
 
 def compare_with_own_error(
@@ -88,22 +72,22 @@ def compare_with_own_error(
         return row
     with np.errstate(invalid="ignore"):  # infinities of both
         errors = own.astype(np.float64) - expected.float64
-    sizes = tuple(_size(item[np.isfinite(item)]) for item in errors)
+    sizes = [_size(item[np.isfinite(item)]) for item in errors]
     if isinstance(tolerance, SnrTolerance):
-        fields = tolerance.precision, tolerance.min_snr_db, tolerance.min_top1, tolerance.min_signal
-        tolerance = OwnErrorTolerance(*fields, sizes)
+        tolerance = replace(tolerance, item_signals=least_signals(tolerance, sizes))
     else:  # the file computes in float32 or finer, so that its outputs are a baseline
         expected = replace(expected, float32=np.where(np.isfinite(errors), own, expected.float32))
     if isinstance(tolerance, StoredWeightsTolerance):
-        least = max(_least_signal(tolerance.limit, size) for size in sizes)
+        least = max(least_signals(tolerance.limit, sizes))
         tolerance = replace(tolerance, limit=replace(tolerance.limit, min_signal=least))
     found = compare(row.input, row.output, values, expected, tolerance)
     return replace(found, own_error=True) if found.passed else row
 
 
-def _least_signal(tolerance: SnrTolerance, error: float) -> float:
-    """Return the signal that counts at least, so that a multiple of an error passes."""
-    return max(tolerance.min_signal, OWN_FACTOR * error * 10 ** (tolerance.min_snr_db / 20))
+def least_signals(tolerance: SnrTolerance, errors: Sequence[float]) -> tuple[float, ...]:
+    """Return the signal of each item that counts at least, so that a multiple of its error passes."""
+    ratio = 10 ** (tolerance.min_snr_db / 20)
+    return tuple(max(tolerance.min_signal, OWN_FACTOR * error * ratio) for error in errors)
 
 
 def _size(errors: NDArray[np.float64]) -> float:
@@ -143,13 +127,3 @@ def required_share(golden: GoldenOutputs, rows: Sequence[tuple[InputBatch, Compa
 def _equal_share(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> float:
     own, exact = own_output(golden, output, rows), golden.float64(output, rows)
     return float(np.mean(own == exact)) if own.shape == exact.shape and own.size else 1.0
-
-
-def own_error_note(rows: Sequence[Comparison]) -> list[str]:
-    """Return a note that names the inputs whose budget is a multiple of the file's own error."""
-    if not (names := tuple(dict.fromkeys(row.input for row in rows if row.own_error))):
-        return []
-    return [
-        f"the reference's file itself, in its own engine, errs by more than the tolerance on {join_limited(names, 4)}: "
-        f"the budget there is {OWN_FACTOR:g} times its error"
-    ]

@@ -140,12 +140,14 @@ class SnrTolerance(Tolerance):
         min_top1: see `Tolerance`.
         min_signal: a signal whose root mean square is smaller counts as this large. The noise of static quantisation
             comes from the ranges of the calibration clips, however small an output is.
+        item_signals: `min_signal` of each item of the batch, where they differ.
     """
 
     precision: Precision
     min_snr_db: float
     min_top1: float | None
     min_signal: float = 0.0
+    item_signals: tuple[float, ...] = ()
 
     @property
     def description(self) -> str:
@@ -154,6 +156,10 @@ class SnrTolerance(Tolerance):
             f"{self.precision}: signal to noise at least {self.min_snr_db:g} dB on every input (so cosine at least "
             f"{1 - 10 ** (-self.min_snr_db / 10) / 2:.6g}), top-1 of at least {self.min_top1:.0%} of the inputs"
         )
+
+    def item(self, index: int) -> Tolerance:
+        """See `Tolerance`."""
+        return replace(self, min_signal=self.item_signals[index], item_signals=()) if self.item_signals else self
 
     def allowed(self, float32: NDArray[Any], float64: NDArray[Any]) -> NDArray[np.float64]:
         """See `Tolerance`; the peak of the noise, the same for every number."""

@@ -13,7 +13,7 @@ from helpers.parity import verify
 from exporter.engines.onnx_reference import FloatGraph
 from exporter.errors import ArtifactError
 from exporter.onnx_io.signature import read_signature
-from exporter.parity.conditioning import STEPS, DisturbedRun, disturbed_baseline
+from exporter.parity.conditioning import STEPS, disturbed_baseline, disturbed_run
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
@@ -130,11 +130,11 @@ def test_only_the_item_whose_error_is_far_larger_and_finite_takes_another_baseli
     golden = negated(tmp_path / "m.onnx", [[1, 2], [3, 4], [5, 6]])
     moved = {0: [[-1, -9]], 1: [[-3, np.inf]], 2: [[-5, -6]]}
 
-    def run(self: DisturbedRun, precision: str, _: float) -> dict[str, np.ndarray]:
-        exact = golden.float64("y", [self.row])
-        return {"y": exact if precision == "float64" else np.array(moved[self.row], np.float32)}
+    def run(_: GoldenOutputs, row: int, seed: int, *, precision: str, **__: Any) -> dict[str, np.ndarray]:
+        exact = golden.float64("y", [row])
+        return {"y": exact if precision == "float64" else np.array(moved[row], np.float32)}
 
-    monkeypatch.setattr(DisturbedRun, "_run", run)
+    monkeypatch.setattr("exporter.parity.conditioning.disturbed_run", run)
     found = disturbed_baseline(golden, "y", [1, 0, 2])
     assert found is not None
     assert found.tolist() == [[-3, -4], [-1, -9], [-5, -6]]
@@ -158,11 +158,11 @@ def test_the_median_of_the_moved_runs_counts(
     """One run that is off by chance would be a budget in which a fault passes."""
     golden = negated(tmp_path / "m.onnx", [[1, 2]])
 
-    def run(self: DisturbedRun, precision: str, _: float) -> dict[str, np.ndarray]:
-        exact = golden.float64("y", [0])
-        return {"y": exact if precision == "float64" else (exact + np.array([0, errors[self.seed]])).astype(np.float32)}
+    def run(_: GoldenOutputs, row: int, seed: int, *, precision: str, **__: Any) -> dict[str, np.ndarray]:
+        exact = golden.float64("y", [row])
+        return {"y": exact if precision == "float64" else (exact + np.array([0, errors[seed]])).astype(np.float32)}
 
-    monkeypatch.setattr(DisturbedRun, "_run", run)
+    monkeypatch.setattr("exporter.parity.conditioning.disturbed_run", run)
     found = disturbed_baseline(golden, "y", [0])
     assert (found if found is None else found.tolist()) == (counts and [[-1, counts - 2]])
 
@@ -188,7 +188,7 @@ def test_numbers_are_moved_by_a_step_either_way_and_whole_ones_only_up(
     golden = negated(tmp_path / "m.onnx", [[1, 2.5, 5, -0.5, 0, -3]])
     monkeypatch.setattr(golden, "run_once", lambda _, inputs: {"y": inputs.feeds[0]["x"]})
     for steps in STEPS.values():
-        found = np.concatenate([DisturbedRun(golden, 0, seed, steps).float32["y"] for seed in range(20)])
+        found = np.concatenate([disturbed_run(golden, 0, seed, steps, "float32")["y"] for seed in range(20)])
         step = np.float64(steps) * 2.0**-23
         assert [sorted({*column}) for column in found.T.astype(np.float64)] == [
             [1, 1 + step],

@@ -1,6 +1,7 @@
 """A file that errs by itself passes against itself; one with a fault fails, and so does one where nothing is proved."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from helpers.graphs import graph, make_model, node, normal, save
 from helpers.parity import verify
 from onnx import NodeProto, TensorProto, helper
 
-from exporter.parity.own_error import OwnErrorTolerance
+from exporter.parity.own_error import least_signals
+from exporter.parity.tolerance import SNR_TOLERANCES
 
 TYPES = ("random", "uniform", "saturated", "constant", "zeros")
 HALF = node("Cast", "x", "h", to=TensorProto.FLOAT16)
@@ -76,7 +78,8 @@ def test_an_error_beyond_a_multiple_of_the_file_s_own_fails(tmp_path: Path) -> N
 
 
 def test_twice_the_own_error_of_the_item_passes() -> None:
-    tolerance = OwnErrorTolerance("float16", 40.0, None, own=(0.25, 8.0))
+    tolerance = SNR_TOLERANCES["float16"]
+    tolerance = replace(tolerance, item_signals=least_signals(tolerance, (0.25, 8.0)))
     exact, ones = np.zeros((2, 16)), np.tile([1.0, -1.0], 8)
     for item, own in enumerate((0.25, 8.0)):
         used = [tolerance.item(item).measure(ones * own * factor, exact[item], exact[item])[1] for factor in (1.9, 2.1)]
