@@ -15,17 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.onnx_io.rounded_weights import RoundedWeight
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Term = Callable[[Array, Array, Array], Array]
+Array = NDArray[Any]
+Term = Callable[[Array, Array, Array], Array]
 
 MIN_SIZE, MIN_AXES = 64, 2
 """Fewer numbers, or a vector of positive ones, are like others by chance."""

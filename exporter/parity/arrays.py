@@ -6,24 +6,21 @@ import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import BadInputError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_checks import require_in_range
+from exporter.parity.input_set import Arrays
 from exporter.parity.input_types import is_float
 from exporter.types import UNKNOWN_RANK
 from models.npy_header import HEADER_ERRORS, read_header
 from models.paths import require_file
 from models.specs import TensorSpec
 from models.unpacking import BAD_ZIP, ENCRYPTED, max_unpacked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = dict[str, NDArray[Any]]
 
 MAX_ARRAYS = 1000
 """Of a file: more than any model has inputs."""

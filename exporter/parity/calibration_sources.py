@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.artifacts.files import sha256_file
 from exporter.errors import BadInputError, UsageError, VideoError
@@ -19,16 +20,11 @@ from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from models.built_model import BuiltModel
 from models.preprocessing.frames import ClipTransform, FrameTransform
-from models.preprocessing.recipe import COLOURS
+from models.preprocessing.recipe import COLOURS, Preprocessing
 from models.progress import Progress
 from models.specs import TensorSpec
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from models.preprocessing.recipe import Preprocessing
-
-    Clip = NDArray[np.float32]
+Clip = NDArray[np.float32]
 
 MAX_FRAME_PIXELS = 640 * 480
 """Frames of held-out clips that are kept are reduced to at most so many pixels: their number would bound no memory."""

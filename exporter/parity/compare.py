@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.parity.decisions.nodes import rounding_slack
 from exporter.parity.discrete import NearTies, compare_discrete
 from exporter.parity.tolerance import SnrTolerance, StoredWeightsTolerance, Tolerance
 from exporter.results import Comparison, TopKAgreement
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TOP_K = 5
 FLOAT16_STEP = 2.0**-24

@@ -20,22 +20,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.reference.moved_values import Moves, move_numbers
 from exporter.errors import C3DExportError
 from exporter.parity.compare import Expected, compare
 from exporter.parity.golden import GoldenOutputs
+from exporter.parity.input_set import Arrays
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Float32RelativeTolerance, SnrTolerance, Tolerance, rms
 from exporter.results import Comparison, Precision, ReferencePrecision
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
 
 RUNS = 3
 """Moved runs, of which the median counts: an odd number."""
@@ -49,7 +46,7 @@ STEPS: dict[Precision, float] = {"float32": 1.0, "float16": 2.0**13, "bfloat16":
 
 def disturbed_run(
     golden: GoldenOutputs, row: int, seed: int, steps: float, precision: ReferencePrecision, *, inside: bool = False
-) -> Outputs:
+) -> Arrays:
     """Return the outputs of a row whose numbers are moved to a neighbour, up or down at random; they are kept.
 
     Args:
@@ -64,7 +61,7 @@ def disturbed_run(
         {output: values}; empty where the source fails.
     """
 
-    def run() -> Outputs:
+    def run() -> Arrays:
         given, inputs = golden, golden.inputs.only(row)
         if inside:
             assert isinstance(golden.source, FileSource)
@@ -158,7 +155,7 @@ def disturbed_baseline(
     return baseline if changed else None
 
 
-def _subtract(outputs: Outputs, others: NDArray[Any] | None, output: str) -> NDArray[np.float64]:
+def _subtract(outputs: Arrays, others: NDArray[Any] | None, output: str) -> NDArray[np.float64]:
     """Return the errors of an output of one row, (…); NaN where it is not there or has another shape."""
     values = outputs.get(output)
     if values is None or others is None or values.size != others.size:

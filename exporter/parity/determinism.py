@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exporter.parity.execution import RunSpec, make_feeds
-from exporter.parity.input_set import InputSet
+from exporter.parity.input_set import Arrays, InputSet
 from exporter.results import Determinism
 from models.progress import Progress, no_progress
 from models.specs import Signature
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
 
 REPEATS = 3
 POSITIONS = 3
@@ -47,7 +41,7 @@ def check_determinism(spec: RunSpec, inputs: InputSet, progress: Progress = no_p
             progress(f"determinism of {spec.path.name}: batch positions")
             alike = inputs.same_shape_rows(row)
             others = [alike[(alike.index(row) + offset) % len(alike)] for offset in range(1, size)]
-            positions: list[Outputs] = []
+            positions: list[Arrays] = []
             for index in range(size):
                 rows = (*others[:index], row, *others[index:])
                 outputs = runtime.run(make_feeds(mapping, inputs, rows))
@@ -58,7 +52,7 @@ def check_determinism(spec: RunSpec, inputs: InputSet, progress: Progress = no_p
                 results.append(_compare_bits(f"in a batch of {size} and on its own", first, positions))
     if spec.settings.device == "cpu":
         progress(f"determinism of {spec.path.name}: threads")
-        by_threads: list[Outputs] = []
+        by_threads: list[Arrays] = []
         for threads in range(1, MAX_THREADS + 1):
             with spec.open(replace(spec.settings, threads=threads)) as runtime:
                 by_threads.append(runtime.run(make_feeds(mapping, inputs, single)))
@@ -72,7 +66,7 @@ def _has_batch_axis(signature: Signature) -> bool:
     return len(sizes) == len(signature.outputs) and all(isinstance(size, str) or size > 1 for size in sizes)
 
 
-def _compare_bits(condition: str, first: Outputs, others: Sequence[Outputs]) -> Determinism:
+def _compare_bits(condition: str, first: Arrays, others: Sequence[Arrays]) -> Determinism:
     identical, largest = True, 0.0
     for other in others:
         for name, values in other.items():

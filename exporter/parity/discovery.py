@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime
 from exporter.errors import CheckFailedError, UsageError
@@ -27,9 +28,6 @@ from exporter.parity.sources import FileSource
 from exporter.types import InputOptions, ParityOptions
 from models.progress import Progress, no_progress
 from models.specs import Signature
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PROBED = ("random", "saturated", "constant")
 """Input types that guessed sizes and values are tried with: the first, and those with the largest integers."""

@@ -5,19 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.parity.decisions.nodes import rounding_slack
+from exporter.parity.decisions.nodes import Array, Mask, rounding_slack
 from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, AllcloseTolerance, Tolerance
 from exporter.results import Comparison
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Mask = NDArray[np.bool_]
 
 
 class NearTies(Protocol):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import NDArray
 
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import Expected, compare
@@ -15,7 +17,7 @@ from exporter.parity.execution import RunResult, RunSpec, StopCondition
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
 from exporter.parity.histogram import error_histograms
-from exporter.parity.input_set import InputBatch
+from exporter.parity.input_set import Arrays, InputBatch
 from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import (
     baseline_in_own_precision,
@@ -33,11 +35,6 @@ from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance
 from exporter.results import Comparison, ParityReport, Precision
 from exporter.types import ParityOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
 
 
 def evaluate(
@@ -114,10 +111,10 @@ def _compare_all(
 
 def compare_batch(
     batch: InputBatch,
-    outputs: Outputs,
+    outputs: Arrays,
     golden: GoldenOutputs,
     tolerances: Tolerances,
-    against: Outputs | None = None,
+    against: Arrays | None = None,
 ) -> list[Comparison]:
     """Compare every output of one batch; `golden` holds the reference of its rows."""
     found: list[Comparison] = []
@@ -177,7 +174,7 @@ def _tolerances(result: RunResult, golden: GoldenOutputs, options: ParityOptions
 def stop_at_failure(golden: GoldenOutputs, options: ParityOptions, spec: RunSpec) -> StopCondition:
     """Return a stop condition for `run_model` that is true after the first batch that fails (`--fail-fast`)."""
 
-    def failed(precision: Precision, batch: InputBatch, outputs: Outputs) -> bool:
+    def failed(precision: Precision, batch: InputBatch, outputs: Arrays) -> bool:
         golden.compute(batch.rows)
         tolerances = make_tolerances(spec.held_to(precision), precision, golden, options)
         outputs = parse_outputs(outputs, golden.source)

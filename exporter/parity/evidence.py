@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import join_limited
 from exporter.parity.discrete import is_discrete
@@ -17,9 +18,6 @@ from exporter.parity.own_error import OWN_FACTOR
 from exporter.parity.sequences import SHAPES_SUFFIX
 from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BatchComparison = tuple[InputBatch, Comparison]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError
@@ -20,7 +19,7 @@ from exporter.parity.claims import (
     finer_precision,
 )
 from exporter.parity.feeds import as_batch, as_items, cast, rename_outputs
-from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.input_set import Arrays, InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.io_mapping import IOMapping
 from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
@@ -31,12 +30,7 @@ from exporter.types import MIN_SNR
 from models.progress import Progress, no_progress
 from models.specs import Signature
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
-
-StopCondition = Callable[[Precision, InputBatch, "dict[str, NDArray[Any]]"], bool]
+StopCondition = Callable[[Precision, InputBatch, Arrays], bool]
 """From what a model is compared as, a batch and its outputs to whether the run ends there."""
 
 Excuse = Callable[[InputBatch], bool]
@@ -104,7 +98,7 @@ class RunResult:
     placement: Placement
     precision: Precision
     mapping: IOMapping
-    batches: tuple[tuple[InputBatch, Outputs], ...]
+    batches: tuple[tuple[InputBatch, Arrays], ...]
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -112,7 +106,7 @@ class RunResult:
     stopped: bool = False
 
 
-def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Outputs:
+def make_feeds(mapping: IOMapping, inputs: InputSet, rows: Sequence[int]) -> Arrays:
     """Return some rows under the model's own names and in its dtypes; values out of a dtype's range become infinite."""
     return {
         mapping.inputs[name].name: cast(values, mapping.inputs[name].dtype)
@@ -215,14 +209,14 @@ class _BatchRun:
     failures: dict[str, CheckFailedError] = field(default_factory=dict[str, CheckFailedError])
 
     def run_until(
-        self, batches: Sequence[InputBatch], stop_when: Callable[[InputBatch, Outputs], bool] | None
-    ) -> tuple[list[tuple[InputBatch, Outputs]], InputBatch | None]:
+        self, batches: Sequence[InputBatch], stop_when: Callable[[InputBatch, Arrays], bool] | None
+    ) -> tuple[list[tuple[InputBatch, Arrays]], InputBatch | None]:
         """Return the batches with their outputs, and the one after which `stop_when` ended the run, if it did.
 
         Raises:
             CheckFailedError: see `run`; or every batch failed, with an excuse each.
         """
-        results: list[tuple[InputBatch, Outputs]] = []
+        results: list[tuple[InputBatch, Arrays]] = []
         for batch, outputs in self.run(batches):
             results.append((batch, outputs))
             if stop_when is not None and stop_when(batch, outputs):
@@ -231,7 +225,7 @@ class _BatchRun:
             raise next(iter(self.failures.values()))
         return results, None
 
-    def run(self, batches: Sequence[InputBatch]) -> Iterator[tuple[InputBatch, Outputs]]:
+    def run(self, batches: Sequence[InputBatch]) -> Iterator[tuple[InputBatch, Arrays]]:
         """Yield each batch with its outputs, without those that the engine does not support or that are excused.
 
         Raises:
@@ -257,7 +251,7 @@ class _BatchRun:
                 continue
             yield batch, outputs
 
-    def run_one(self, runtime: Runtime, batch: InputBatch) -> Outputs:
+    def run_one(self, runtime: Runtime, batch: InputBatch) -> Arrays:
         """Return a batch's outputs in a runtime of this model or of a copy; raises as `run` does."""
         feeds = make_feeds(self.mapping, self.inputs, batch.rows)
         outputs = rename_outputs(self.spec.path, self.mapping.outputs, _run(runtime, feeds, self.inputs.notes))
@@ -270,7 +264,7 @@ def _split(batch: InputBatch, fixed: int | None, inputs: InputSet) -> list[Input
     return [InputBatch(inputs.names[row], inputs.fill(row, fixed)) for row in rows] if fixed and len(rows) > 1 else []
 
 
-def _run(runtime: Runtime, feeds: Outputs, notes: Sequence[str]) -> Outputs:
+def _run(runtime: Runtime, feeds: Arrays, notes: Sequence[str]) -> Arrays:
     """Run a batch; where it fails, the error also says what was chosen for the inputs, and the options for it."""
     try:
         return runtime.run(feeds)

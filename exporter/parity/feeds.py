@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime
 from exporter.errors import ArtifactError
 from exporter.onnx_io.dtypes import numpy_dtype
-from exporter.parity.input_set import InputSet
+from exporter.parity.input_set import Arrays, InputSet
 from exporter.parity.sequences import item_dtype, unpack
 from models.specs import TensorSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = dict[str, NDArray[Any]]
 
 
 def cast_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, NDArray[Any]]) -> Arrays:

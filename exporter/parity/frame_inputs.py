@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.parity.input_types import CONSTANT, TIES, select_input_types
 from exporter.storage import file_name
@@ -19,14 +20,12 @@ from exporter.video.packaged import packaged_frames
 from exporter.video.reader import read_first_clip
 from exporter.video.sampling import Sampling
 from exporter.video.sources import expand_sources
+from models.preprocessing.frames import FrameTransform
 from models.progress import Progress
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Frames = NDArray[np.uint8]
 
-    Frames = NDArray[np.uint8]
-
-Draw = Callable[[np.random.Generator, tuple[int, ...]], "Frames"]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Frames]
 Size = tuple[int, int]
 """(height, width)."""
 
@@ -41,23 +40,23 @@ SQUARE = 8
 
 
 @dataclass(frozen=True)
-class DrawnFrames:
-    """The frames of one row.
+class DrawnClip:
+    """A row of a network that takes video.
 
     Attributes:
         name: the row's name.
-        frames: (time, height, width, 3), uint8, RGB.
-        real: they are of a video.
+        values: as the network takes it, without a batch axis.
+        frames: (time, height, width, 3), uint8, RGB, of a real video; None for others.
         given: the video is one of the user's.
     """
 
     name: str
-    frames: Frames
-    real: bool = False
+    values: NDArray[Any]
+    frames: Frames | None = None
     given: bool = False
 
 
-def draw_frames(length: int, frame_step: int, options: ParityOptions, note: Progress) -> Iterator[DrawnFrames]:
+def draw_frames(length: int, frame_step: int, options: ParityOptions, note: Progress) -> Iterator[DrawnClip]:
     """Yield frames of the input types asked for, and of the user's videos at their own size.
 
     `random`, `pixels` and `saturated` are noise, the last of black and white; `ties` alternates between two
@@ -81,19 +80,40 @@ def draw_frames(length: int, frame_step: int, options: ParityOptions, note: Prog
         for _ in range(options.samples if name in selected and name not in CONSTANT else name in selected):
             for number, size in enumerate(sizes):
                 title = name if number == 0 else f"{name} {size[1]}x{size[0]}"
-                yield DrawnFrames(title, draw(random, (length, *size, 3)))
+                yield DrawnClip(title, draw(random, (length, *size, 3)))
     if "video" in selected:
         packaged = packaged_frames(length)
-        yield DrawnFrames("video", packaged, real=True)
         height, width = CROPPED
-        yield DrawnFrames(f"video {width}x{height}", np.ascontiguousarray(packaged[:, :height, :width]), real=True)
-    names: set[str] = set()
-    for source in expand_sources(options.clips, note=note):
-        clip = read_first_clip(source, None, Sampling(length, frame_step, short="skip"))
+        cropped = np.ascontiguousarray(packaged[:, :height, :width])
+        yield DrawnClip("video", packaged, packaged)
+        yield DrawnClip(f"video {width}x{height}", cropped, cropped)
+    for name, clip in read_clips(options, None, Sampling(length, frame_step, short="skip"), set[str](), note):
+        frames = np.array(clip)  # a copy: torch wants writable memory
+        yield DrawnClip(name, frames, frames, given=True)
+
+
+def read_clips(
+    options: ParityOptions, transform: FrameTransform | None, sampling: Sampling, names: set[str], note: Progress
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name and the frames of the first clip of each of the user's videos.
+
+    Args:
+        options: the videos.
+        transform: resizes and crops the frames; None leaves them as they are.
+        sampling: which frames are taken.
+        names: those of other rows; a video whose file is called like one of them, or like another, goes by its path.
+        note: called with a line about each folder of videos of which files are left out.
+
+    Raises:
+        BadInputError: a video cannot be read or is too short.
+        UnavailableError: videos were given and PyAV is not installed.
+    """
+    for source in expand_sources(options.clips, note=lambda text: note(f"--clip {text}")):
+        clip = read_first_clip(source, transform, sampling)
         name = file_name(source.url)
         name = name if name not in names else source.name
         names.add(name)
-        yield DrawnFrames(name, np.array(clip.frames), real=True, given=True)  # a copy: torch wants writable memory
+        yield name, clip.frames
 
 
 def _kinds() -> Sequence[tuple[str, Draw, tuple[Size, ...]]]:

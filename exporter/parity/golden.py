@@ -11,16 +11,17 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime
 from exporter.errors import BadInputError, OutputError
 from exporter.output_targets import check_output_folder
 from exporter.parity.arrays import load_arrays
 from exporter.parity.feeds import as_batch, as_items, run_rows
-from exporter.parity.input_set import InputSet
+from exporter.parity.input_set import Arrays, InputSet
 from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
 from exporter.parity.sources import GoldenSource
@@ -28,11 +29,6 @@ from exporter.results import PRECISIONS, ReferencePrecision
 from exporter.timing import timed
 from models.paths import atomic_open, make_folders
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
 
 T = TypeVar("T")
 
@@ -42,7 +38,7 @@ CACHE_VERSION = 5
 """Changes when cached files of the same key would hold other numbers, or hold them under other names."""
 
 
-RowOutputs = tuple[dict[str, "Outputs"], tuple[str, ...]]
+RowOutputs = tuple[dict[str, Arrays], tuple[str, ...]]
 """{precision: {output: values}} of one row, and notes about how the source was run."""
 RunRows = Callable[[GoldenSource, Sequence[InputSet]], Iterable[RowOutputs]]
 """From a source, and input sets of one row each, to the row's outputs, in order."""
@@ -71,8 +67,8 @@ class GoldenOutputs:
     computed: int = 0
     notes: tuple[str, ...] = ()
     run_rows: RunRows | None = None
-    _rows: dict[int, dict[str, Outputs]] = field(default_factory=dict[int, "dict[str, Outputs]"])
-    _layers: tuple[int, tuple[Outputs, Outputs]] = (-1, ({}, {}))
+    _rows: dict[int, dict[str, Arrays]] = field(default_factory=dict[int, dict[str, Arrays]])
+    _layers: tuple[int, tuple[Arrays, Arrays]] = (-1, ({}, {}))
     _kept: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any])
 
     @cached_property
@@ -102,7 +98,7 @@ class GoldenOutputs:
             self.computed += len(missing)
         self.seconds += spent["reference"]
 
-    def run_once(self, precision: ReferencePrecision, inputs: InputSet) -> Outputs:
+    def run_once(self, precision: ReferencePrecision, inputs: InputSet) -> Arrays:
         """Return the source's outputs on an input set of one row, which are not kept."""
         return replace(self, inputs=inputs, run_rows=None, _rows={}, _kept={})._run(precision, [0])[0]
 
@@ -127,7 +123,7 @@ class GoldenOutputs:
             self._kept[key] = make()
         return self._kept[key]
 
-    def layers(self, row: int) -> tuple[Outputs, Outputs]:
+    def layers(self, row: int) -> tuple[Arrays, Arrays]:
         """Return the value of every layer for one row, (1, …) each, in the order computed: in float32 and in float64.
 
         Layers are the floating-point values that both have, in the same shape. Those of the last row are kept.
@@ -136,8 +132,8 @@ class GoldenOutputs:
             self._layers = row, self._run_layers(row)
         return self._layers[1]
 
-    def _run_layers(self, row: int) -> tuple[Outputs, Outputs]:
-        found: dict[str, Outputs] = {}
+    def _run_layers(self, row: int) -> tuple[Arrays, Arrays]:
+        found: dict[str, Arrays] = {}
         for precision in PRECISIONS:
             self.progress(f"every layer in {precision}")
             with self.source.open(precision, all_outputs=True) as runtime:
@@ -147,8 +143,8 @@ class GoldenOutputs:
         names = [name for name in names if name in float32 and float32[name].shape == float64[name].shape]
         return {name: float32[name] for name in names}, {name: float64[name] for name in names}
 
-    def _run(self, precision: ReferencePrecision, rows: Sequence[int]) -> dict[int, Outputs]:
-        outputs: dict[int, Outputs] = {}
+    def _run(self, precision: ReferencePrecision, rows: Sequence[int]) -> dict[int, Arrays]:
+        outputs: dict[int, Arrays] = {}
         with self.source.open(precision) as runtime:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"reference in {precision}, input {number} of {len(rows)}: {self.inputs.names[row]}")
@@ -160,7 +156,7 @@ class GoldenOutputs:
     def _add_notes(self, notes: Iterable[str]) -> None:
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
 
-    def _run_row(self, runtime: Runtime, row: int) -> Outputs:
+    def _run_row(self, runtime: Runtime, row: int) -> Arrays:
         """Run one row, repeated to fill a fixed batch, and keep one item of each output."""
         rows = self.inputs.fill(row, runtime.signature.batch)
         size = len(rows)
@@ -187,7 +183,7 @@ class GoldenOutputs:
         path = self._cache_path(row)
         if path is None or not path.is_file():
             return False
-        loaded: dict[str, Outputs] = {part: {} for part in (*PRECISIONS, NOTES)}
+        loaded: dict[str, Arrays] = {part: {} for part in (*PRECISIONS, NOTES)}
         try:
             for name, values in load_arrays(path, ".npz").items():
                 precision, _, output = name.partition("/")

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.accuracy_results import HeldOutAccuracy
 from exporter.artifacts.loading import LoadedArtifact
@@ -36,9 +37,6 @@ from exporter.parity.tolerance import (
 )
 from exporter.results import Comparison, Precision
 from exporter.types import MIN_SNR, ParityOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PACKAGED_ROW, NOISE_ROW = "video", "random"
 """The names of the rows of the packaged clip, and of noise as it calibrates a network that takes no video."""

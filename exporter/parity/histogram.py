@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
@@ -12,9 +13,6 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.tolerance import Tolerance
 from exporter.results import ErrorHistogram
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BIN_EDGES = (0.0, *(float(10.0**power) for power in np.arange(-4, 2.25, 0.25)), float("inf"))
 """Four bins a decade, from a ten-thousandth of the budget to a hundred times the budget; 1 is an edge."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import BadInputError, LimitError, UsageError
 from exporter.onnx_io.dtypes import numpy_dtype
@@ -16,9 +17,6 @@ from exporter.parity.input_types import RANGES, is_float
 from exporter.parity.sequences import is_nested
 from exporter.types import UNKNOWN_RANK, ValueRange
 from models.specs import TensorSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MAX_POSSIBLE = 1 << 40
 """Numbers of an input that no memory holds."""

@@ -12,7 +12,9 @@ from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import NDArray
 
 from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy
@@ -23,9 +25,6 @@ from exporter.parity.sequences import find_sequences, item_dtype, with_items
 from exporter.parity.stated_shapes import stated_shapes
 from exporter.types import InputOptions, ValueRange
 from models.specs import Signature, TensorSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FREE_SIZES = (32, 64, 224, 16, 8, 4, 3, 2, 1)
 """Sizes to try for dynamic axes."""
@@ -64,7 +63,7 @@ class InputPlan:
     specs: tuple[TensorSpec, ...]
     shapes: Mapping[str, tuple[int, ...]]
     values: Mapping[str, ValueRange] = field(default_factory=dict[str, ValueRange])
-    fixed: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
+    fixed: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     batched: bool = True
     guessed: bool = False
     notes: tuple[str, ...] = ()

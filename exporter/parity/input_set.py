@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
 from exporter.parity.sequences import pack
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Feed = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
+"""{name: array}: the inputs of a row, or the outputs of a model."""
 
 BATCH_SIZES = (2, 3)
 """The larger batches for an artifact with a dynamic batch: an even size and an odd one."""
@@ -51,9 +50,9 @@ class InputSet:
         held_out: the rows of clips held out from calibration, on which an export is verified below float32.
     """
 
-    feeds: tuple[Feed, ...]
+    feeds: tuple[Arrays, ...]
     names: tuple[str, ...]
-    frames: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict[int, "NDArray[np.uint8]"])
+    frames: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict[int, NDArray[np.uint8]])
     batched: bool = True
     notes: tuple[str, ...] = ()
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -64,7 +63,7 @@ class InputSet:
 
     @classmethod
     def of_rows(
-        cls, rows: Feed, names: Sequence[str], frames: Mapping[int, NDArray[np.uint8]] | None = None
+        cls, rows: Arrays, names: Sequence[str], frames: Mapping[int, NDArray[np.uint8]] | None = None
     ) -> InputSet:
         """Return batched inputs from {input: (rows, …)}."""
         feeds = [{name: values[i : i + 1] for name, values in rows.items()} for i in range(len(names))]

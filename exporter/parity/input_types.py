@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import UsageError
 from exporter.types import ValueRange
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
-    Generate = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+Floats = NDArray[np.float32]
+Generate = Callable[[np.random.Generator, tuple[int, ...]], Floats]
 
 LARGE = 1e20
 """Far above any pixel, and far enough below float32's maximum that no layer overflows."""

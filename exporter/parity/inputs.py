@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import UsageError, join_limited
 from exporter.parity.arrays import read_npz, split_rows
-from exporter.parity.frame_inputs import draw_frames
+from exporter.parity.frame_inputs import DrawnClip, draw_frames, read_clips
 from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_set import InputSet
 from exporter.parity.input_types import (
@@ -22,21 +23,13 @@ from exporter.parity.input_types import (
     select_input_types,
 )
 from exporter.parity.stated_shapes import stated_shapes
-from exporter.storage import file_name
 from exporter.types import ParityOptions, ValueRange
 from exporter.video.packaged import packaged_frames
-from exporter.video.reader import read_first_clip
 from exporter.video.sampling import Sampling
-from exporter.video.sources import expand_sources
 from models.built_model import BuiltModel
 from models.preprocessing.frames import ClipTransform, FrameTransform
 from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature, TensorSpec
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Feed = dict[str, NDArray[Any]]
 
 
 def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None) -> InputSet:
@@ -80,28 +73,22 @@ def make_video_inputs(
     input_types = select_input_types(options.input_types)
     shape = tuple(int(size) for size in spec.shape[1:])
     size = shape[1], shape[2], shape[3]
-    made = generate(random, shape, input_types, options.samples)
+    drawn = [DrawnClip(*made) for made in generate(random, shape, input_types, options.samples)]
     frame_transform, clip_transform = FrameTransform(preprocessing, size[1:]), ClipTransform(preprocessing, mean_cube)
     clips: list[tuple[str, NDArray[Any]]] = []
     if "video" in input_types:
         clips.append(("video", frame_transform.batch(packaged_frames(shape[1]))))
+    packaged, notes, names = len(clips), list[str](), {name for name, *_ in clips} | {one.name for one in drawn}
     sampling = Sampling(shape[1], preprocessing.frame_step, short="skip")
-    notes: list[str] = []
-    sources = expand_sources(options.clips, note=lambda text: notes.append(f"--clip {text}"))
-    for source in sources:
-        taken, name = {name for name, _ in (*made, *clips)}, file_name(source.url)
-        windows = read_first_clip(source, frame_transform, sampling).frames
-        clips.append((name if name not in taken else source.name, windows))
+    clips += read_clips(options, frame_transform, sampling, names, notes.append)
     if "pixels" in input_types:
         noise = random.integers(0, 256, (shape[1], *size[1:], 3), dtype=np.uint8)
-        made.append(("pixels", clip_transform(noise)))
-    given = tuple(range(len(made) + len(clips) - len(sources), len(made) + len(clips)))
-    frames = {len(made) + number: np.rint(windows).astype(np.uint8) for number, (_, windows) in enumerate(clips)}
-    made += [(name, clip_transform(windows)) for name, windows in clips]
-    rows = {spec.name: np.stack([values for _, values in made])} if made else {}
-    drawn = InputSet.of_rows(rows, [name for name, _ in made], frames)
-    drawn = replace(drawn, given=given, batch=options.batch_size, notes=tuple(notes))
-    return _add_arrays(drawn, (spec,), {spec.name: spec.shape}, options)
+        drawn.append(DrawnClip("pixels", clip_transform(noise)))
+    drawn += [
+        DrawnClip(name, clip_transform(windows), np.rint(windows).astype(np.uint8), given=number >= packaged)
+        for number, (name, windows) in enumerate(clips)
+    ]
+    return _make_input_set(drawn, spec, options, notes)
 
 
 def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
@@ -117,14 +104,22 @@ def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     """
     options = options or ParityOptions()
     notes: list[str] = []
-    drawn = [
-        *draw_frames(int(spec.shape[1]), preprocessing.frame_step, options, lambda text: notes.append(f"--clip {text}"))
-    ]
-    feeds: tuple[Feed, ...] = tuple({spec.name: np.stack([given.frames])} for given in drawn)
-    real = {row: given.frames for row, given in enumerate(drawn) if given.real}
-    users = tuple(row for row, one in enumerate(drawn) if one.given)
-    names = tuple(given.name for given in drawn)
-    inputs = InputSet(feeds, names, real, given=users, batch=options.batch_size, notes=tuple(notes))
+    drawn = [*draw_frames(int(spec.shape[1]), preprocessing.frame_step, options, notes.append)]
+    return _make_input_set(drawn, spec, options, notes)
+
+
+def _make_input_set(
+    drawn: Sequence[DrawnClip], spec: TensorSpec, options: ParityOptions, notes: Sequence[str]
+) -> InputSet:
+    """Return an input set of these rows, and of the user's arrays."""
+    inputs = InputSet(
+        feeds=tuple({spec.name: np.stack([one.values])} for one in drawn),
+        names=tuple(one.name for one in drawn),
+        frames={row: one.frames for row, one in enumerate(drawn) if one.frames is not None},
+        given=tuple(row for row, one in enumerate(drawn) if one.given),
+        batch=options.batch_size,
+        notes=tuple(notes),
+    )
     return _add_arrays(inputs, (spec,), {spec.name: spec.shape}, options)
 
 

@@ -7,21 +7,18 @@ values between its matched neighbours, so that it is not mistaken for another la
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from exporter.engines.base import Tensors
 from exporter.parity.compare import nonfinite_class
 from exporter.parity.tolerance import Tolerance
 from exporter.passes.names import is_unbiased
 from exporter.results import MatchMethod
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Layers = Mapping[str, NDArray[Any]]
 
 MIN_SIMILARITY = 0.5
 """The smallest cosine similarity at which a value of another name is taken for a diverging layer."""
@@ -48,7 +45,7 @@ class LayerMatch:
     budget_used: float
 
 
-def match_layers(values: Layers, float32: Layers, float64: Layers, tolerance: Tolerance) -> dict[str, LayerMatch]:
+def match_layers(values: Tensors, float32: Tensors, float64: Tensors, tolerance: Tolerance) -> dict[str, LayerMatch]:
     """Return {layer: the value that was matched to it}, without layers that the graph does not contain.
 
     Values within the budget are matched first, whatever their names. Then a value with the name of an unmatched layer
@@ -70,9 +67,9 @@ def match_layers(values: Layers, float32: Layers, float64: Layers, tolerance: To
 
 @dataclass(frozen=True)
 class _Matcher:
-    values: Layers
-    float32: Layers
-    float64: Layers
+    values: Tensors
+    float32: Tensors
+    float64: Tensors
     tolerance: Tolerance
     names: list[str]
     named: dict[str, int]  # {layer: index of the value with its name}
@@ -167,7 +164,7 @@ def cosine_similarity(values: NDArray[Any], wanted: NDArray[Any]) -> float:
     return best
 
 
-def _indices_by_name(names: list[str], float64: Layers) -> dict[str, int]:
+def _indices_by_name(names: list[str], float64: Tensors) -> dict[str, int]:
     layers = {_strip_suffix(layer): layer for layer in float64}
     indices: dict[str, int] = {}
     for index, name in enumerate(names):

@@ -6,12 +6,13 @@ not in the graph; then the summary names the layers in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from exporter.engines.base import Tensors
 from exporter.errors import C3DExportError, OutOfMemoryError, join_limited
 from exporter.parity.execution import RunResult, make_feeds
 from exporter.parity.golden import GoldenOutputs
@@ -22,11 +23,6 @@ from exporter.parity.tolerance import Tolerance
 from exporter.results import LayerError, Localization, ParityReport
 from exporter.types import ParityOptions
 from models.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Layers = Mapping[str, NDArray[Any]]
 
 
 def localize(
@@ -80,7 +76,7 @@ def _run_all_layers(result: RunResult, golden: GoldenOutputs, batch: InputBatch)
     return {names.get(name, name): values for name, values in floats.items()}
 
 
-def compare_layers(values: Layers, float32: Layers, float64: Layers, tolerance: Tolerance) -> tuple[LayerError, ...]:
+def compare_layers(values: Tensors, float32: Tensors, float64: Tensors, tolerance: Tolerance) -> tuple[LayerError, ...]:
     """Match an artifact's values to the reference's layers, and measure each.
 
     Args:
@@ -161,7 +157,7 @@ def _select_batch(result: RunResult, report: ParityReport, golden: GoldenOutputs
     return next((batch for batch in regular if batch.name == "video"), [*regular, *batches][0])
 
 
-def _select_item(values: Layers, index: int, size: int) -> dict[str, NDArray[Any]]:
+def _select_item(values: Tensors, index: int, size: int) -> dict[str, NDArray[Any]]:
     """Return one item of a batch, of the values that have one for each."""
     if size == 1:
         return dict(values)

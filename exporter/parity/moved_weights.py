@@ -12,20 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.full_disks import temporary_folder
-from exporter.parity.input_set import InputBatch
+from exporter.parity.input_set import Arrays, InputBatch
 from exporter.results import Precision
 from models.progress import Progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
 
 FEW_RUNS, MORE_RUNS, MANY_RUNS = 8, 16, 32
 """Copies that run: `MANY_RUNS` of an artifact with fewer than `FEW_WEIGHTS` stored numbers, whose errors are no sum of
@@ -39,7 +35,7 @@ TABLE_BYTES = 2
 MAX_BITS: Mapping[str, int] = {"float16": 0x7BFF, "bfloat16": 0x7F7F}
 """The bits of the largest finite number."""
 
-RunBatch = Callable[[Runtime, InputBatch], "Outputs"]
+RunBatch = Callable[[Runtime, InputBatch], Arrays]
 """From an opened copy and a batch to its outputs, by the names and in the form that parity compares."""
 RoundingErrors = Mapping[tuple[int, str], float]
 """{(row, output): the root mean square of the error that rounding the stored weights makes, of the number of the output
@@ -65,7 +61,7 @@ def measure_rounding(
     path: Path,
     stored: StoredWeights,
     settings: RuntimeOptions,
-    results: Sequence[tuple[InputBatch, Outputs]],
+    results: Sequence[tuple[InputBatch, Arrays]],
     run: RunBatch,
     progress: Progress,
 ) -> RoundingErrors:
@@ -121,10 +117,10 @@ class _Mover:
         return move(weight, self.rng, equally=self.equally)
 
 
-def _cover_rows(results: Sequence[tuple[InputBatch, Outputs]]) -> list[tuple[InputBatch, Outputs]]:
+def _cover_rows(results: Sequence[tuple[InputBatch, Arrays]]) -> list[tuple[InputBatch, Arrays]]:
     """Return the batches that hold every row, each as early as it occurs: rows that run by themselves come first."""
     known: set[int] = set()
-    found: list[tuple[InputBatch, Outputs]] = []
+    found: list[tuple[InputBatch, Arrays]] = []
     for batch, outputs in results:
         if not known.issuperset(batch.rows):
             found.append((batch, outputs))
@@ -132,7 +128,7 @@ def _cover_rows(results: Sequence[tuple[InputBatch, Outputs]]) -> list[tuple[Inp
     return found
 
 
-def _number_of_runs(weights: int, batches: Sequence[tuple[InputBatch, Outputs]]) -> int:
+def _number_of_runs(weights: int, batches: Sequence[tuple[InputBatch, Arrays]]) -> int:
     if weights < FEW_WEIGHTS:
         return MANY_RUNS
     widths = [values[0].size for _, outputs in batches for values in outputs.values() if len(values)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.reference.operators import NodeError
 from exporter.errors import C3DExportError, OutOfMemoryError
@@ -18,10 +19,6 @@ from exporter.parity.golden import GoldenOutputs
 from exporter.parity.printed import is_printed
 from exporter.parity.tolerance import Tolerance
 from exporter.results import PRECISIONS, ReferencePrecision
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 T = TypeVar("T")
 

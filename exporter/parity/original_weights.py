@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError
 from exporter.onnx_io.load import load_without_weights
@@ -26,12 +27,11 @@ from exporter.parity.altered_weights import CHUNK, is_altered
 from exporter.parity.sources import FileSource, GoldenSource, NetworkSource
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
     from models.built_model import BuiltModel
 
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 HALF = 0.5 + 2.0**-10
 """Half a unit, with room for a weight that was divided by its scale in float32."""

@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import Expected, compare, nonfinite_class
@@ -30,9 +31,6 @@ from exporter.parity.own_run import own_output
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DISCRETE = "iubUSO"
 """The kinds of dtypes that hold neither NaN nor infinities."""

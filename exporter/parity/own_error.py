@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError
 from exporter.parity.compare import Expected, compare
@@ -31,9 +32,6 @@ from exporter.parity.tolerance import (
     rms,
 )
 from exporter.results import Comparison
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 OWN_FACTOR = 2.0
 """The error that passes, as a multiple of the file's own: another order of the same operations rounds otherwise."""

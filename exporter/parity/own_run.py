@@ -7,7 +7,9 @@ and fail where the file fails.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import NDArray
 
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
@@ -16,9 +18,6 @@ from exporter.parity.feeds import as_items, run_rows
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputSet
 from exporter.parity.sources import FileSource
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArray[Any]:

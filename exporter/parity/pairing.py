@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from numpy.typing import NDArray
+
+from exporter.engines.base import Tensors
 from exporter.parity.input_set import InputBatch
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = Mapping[str, NDArray[Any]]
-    Batches = Sequence[tuple[InputBatch, Outputs]]
+Batches = Sequence[tuple[InputBatch, Tensors]]
 
 MAX_OUTPUTS = 12
 """With more outputs no other pairing is looked for: each pair is a comparison."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from exporter.parity.execution import RunResult
+from exporter.parity.input_set import Arrays
 from exporter.parity.sources import GoldenSource
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    Outputs = dict[str, NDArray[Any]]
-
-
-def parse_outputs(outputs: Mapping[str, Any], source: GoldenSource) -> Outputs:
+def parse_outputs(outputs: Mapping[str, Any], source: GoldenSource) -> Arrays:
     """Return outputs with the text of floating-point numbers as float64.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.parity.compare import TOP_K, is_ranking, top_k
 from exporter.parity.discrete import is_discrete
@@ -13,10 +14,7 @@ from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
 from exporter.results import Ranking
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Scores = NDArray[Any]
+Scores = NDArray[Any]
 
 
 def rank_classes(result: RunResult, golden: GoldenOutputs) -> tuple[Ranking, ...]:

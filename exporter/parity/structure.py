@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.engines.onnx_reference import FloatGraph
@@ -35,7 +36,7 @@ from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
 from exporter.parity.feeds import as_batch, as_items, cast, cast_feeds, rename_outputs
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.input_set import InputBatch, InputSet
+from exporter.parity.input_set import Arrays, InputBatch, InputSet
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
 from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
 from exporter.parity.original_weights import WeightMatch, match_weight, read_originals
@@ -46,11 +47,6 @@ from exporter.results import Comparison, StructureCheck
 from exporter.types import FormatName, ParityOptions
 from models.errors import first_line
 from models.progress import Progress
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = dict[str, NDArray[Any]]
 
 NO_LIMIT_DB = -200.0
 """A signal-to-noise ratio that everything has."""
@@ -121,7 +117,7 @@ class _Check:
     golden: GoldenOutputs
     rows: tuple[int, ...]
     progress: Progress
-    _best: dict[int, tuple[Limits, Outputs, float]] = field(default_factory=dict[int, "tuple[Limits, Outputs, float]"])
+    _best: dict[int, tuple[Limits, Arrays, float]] = field(default_factory=dict[int, tuple[Limits, Arrays, float]])
 
     @property
     def path(self) -> Path:
@@ -191,7 +187,7 @@ class _Check:
         others = [other for other in inputs.same_shape_rows(row) if other != row and other in ran]
         return tuple(sorted(others, key=lambda other: other not in self.rows)[:1])
 
-    def _run_row(self, runtime: Runtime, row: int, beside: tuple[int, ...] = ()) -> Outputs:
+    def _run_row(self, runtime: Runtime, row: int, beside: tuple[int, ...] = ()) -> Arrays:
         """Return the outputs of one row that are compared, as the reference has them."""
         mapping, inputs = self.result.mapping, self.golden.inputs
         rows = (row, *beside) if runtime.signature.batch is None else inputs.fill(row, runtime.signature.batch)
@@ -211,12 +207,12 @@ class _Check:
         return {name: values for name, values in outputs.items() if _is_compared(self.golden, name, row)}
 
     def _budget_used(
-        self, row: int, outputs: Outputs, tolerance: Tolerance, limits: Limits, rounding: RoundingErrors
+        self, row: int, outputs: Arrays, tolerance: Tolerance, limits: Limits, rounding: RoundingErrors
     ) -> float:
         return max((row.budget_used for row in self._compare(row, outputs, tolerance, limits, rounding)), default=0.0)
 
     def _compare(
-        self, row: int, outputs: Outputs, tolerance: Tolerance, limits: Limits, rounding: RoundingErrors
+        self, row: int, outputs: Arrays, tolerance: Tolerance, limits: Limits, rounding: RoundingErrors
     ) -> Iterator[Comparison]:
         for name, values in outputs.items():
             float64, float32 = self._reference(limits, row)[name]
@@ -237,7 +233,7 @@ class _Check:
         if not (isinstance(source, FileSource) and source.format == "onnx" and source.precision == "int8"):
             return {name: (golden.float64(name, (row,)), golden.float32(name, (row,))) for name in names}
         if (limits, row) not in self._references:
-            found: list[Outputs] = []
+            found: list[Arrays] = []
             for dtype in ("float64", "float32"):
                 with FloatGraph(source.path, RuntimeOptions(), dtype, levels=limits) as runtime:
                     inputs = golden.inputs
@@ -265,7 +261,7 @@ class _Check:
                 if used == limits
             ]
 
-            def run(runtime: Runtime, batch: InputBatch) -> Outputs:
+            def run(runtime: Runtime, batch: InputBatch) -> Arrays:
                 return self._run_row(runtime, batch.rows[0])
 
             errors |= measure_rounding(self.path, stored, RuntimeOptions(), results, run, self.progress)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.errors import UsageError
 from exporter.results import Precision
 from exporter.types import ParityOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ERROR_FACTOR = 8.0
 """The largest error that passes, as a multiple of the float32 baseline's largest error. Engines sum in different

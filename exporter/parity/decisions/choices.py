@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from exporter.parity.decisions.nodes import Bounds, Node, Run
+from exporter.parity.decisions.nodes import Array, Bounds, Mask, Node, Run
 from exporter.parity.decisions.operators import run_node
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

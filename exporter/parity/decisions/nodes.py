@@ -6,20 +6,18 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from exporter.engines.base import Tensors
 from exporter.parity.decisions.operators import run_node
 from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, Tolerance
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Arrays = Mapping[str, Array]
-    Mask = NDArray[np.bool_]
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
 
 
 class Bounds(NamedTuple):
@@ -49,8 +47,8 @@ class Run:
         found: the bounds computed so far.
     """
 
-    float64: Arrays
-    float32: Arrays
+    float64: Tensors
+    float32: Tensors
     tolerance: Tolerance
     found: dict[int, Bounds] = field(default_factory=dict[int, Bounds])
 

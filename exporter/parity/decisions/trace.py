@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
@@ -20,9 +21,6 @@ from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, inputs_before
 from exporter.onnx_io.weights import read_weights
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Neg", "Min", "Max", "Sum", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh"}
 """Elementwise operators that are monotone in each input; they are followed where a decision comes before them."""

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from exporter.parity.input_roles.input_use import InputUse, find_changed, find_removed
-
-if TYPE_CHECKING:
-    from exporter.parity.input_roles.input_use import RoleValue
+from exporter.parity.input_roles.input_use import InputUse, RoleValue, find_changed, find_removed
 
 
 def inserted_axes(use: InputUse) -> RoleValue:

@@ -7,15 +7,11 @@ that no single node says what they must be. They follow from the shapes of the g
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import onnx
 
 from exporter.onnx_io.subgraphs import all_graphs
-from exporter.parity.input_roles.input_use import InputUse
-
-if TYPE_CHECKING:
-    from exporter.parity.input_roles.input_use import RoleValue
+from exporter.parity.input_roles.input_use import InputUse, RoleValue
 
 IMAGE_SIZES = "sizes of images"
 """The operator of the node that stands for the whole graph: (data, sizes) to the graph's first output."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.parity.input_roles.input_use import InputUse
+from exporter.parity.input_roles.input_use import Derive, InputUse, RoleValue
 from exporter.parity.input_roles.sizes import unpooled
 from exporter.parity.input_types import RANGES, is_float
 from exporter.types import ValueRange
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from exporter.parity.input_roles.input_use import Derive, RoleValue
 
 
 def unpool_indices(use: InputUse) -> RoleValue:

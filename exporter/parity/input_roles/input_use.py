@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.types import ValueRange
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Shape = tuple[int, ...]
-    RoleValue = Sequence[int] | Sequence[float] | NDArray[Any] | ValueRange | None
-    """The numbers of an input, a range to draw them from, or None where neither is known."""
-    Derive = Callable[["InputUse"], RoleValue]
+Shape = tuple[int, ...]
+RoleValue = Sequence[int] | Sequence[float] | NDArray[Any] | ValueRange | None
+"""The numbers of an input, a range to draw them from, or None where neither is known."""
+Derive = Callable[["InputUse"], RoleValue]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import EncodeError
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
@@ -29,18 +30,13 @@ from exporter.onnx_io.signature import free_size
 from exporter.onnx_io.stored_weights import find_tensors
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, captured_values
 from exporter.parity.input_roles.image_sizes import find_image_sizes
-from exporter.parity.input_roles.input_use import InputUse
+from exporter.parity.input_roles.input_use import InputUse, RoleValue
 from exporter.parity.input_roles.table import ROLES
 from exporter.parity.input_types import is_float
 from exporter.types import FormatName, ValueRange
 from models.specs import TensorSpec
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from exporter.parity.input_roles.input_use import RoleValue
-
-    Shape = tuple[int | str, ...]
+Shape = tuple[int | str, ...]
 
 SAME_NUMBERS = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
 """Operators whose output has the numbers of their first input."""
@@ -94,8 +90,8 @@ class InputRoles:
     uses: Mapping[str, tuple[tuple[onnx.NodeProto, int], ...]] = field(
         default_factory=dict[str, "tuple[tuple[onnx.NodeProto, int], ...]"]
     )
-    shapes: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
-    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
+    shapes: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     arithmetic: frozenset[str] = frozenset()
 
     def derive(

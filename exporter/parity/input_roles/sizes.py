@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from math import isqrt, prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporter.parity.input_roles.input_use import InputUse, find_changed
-
-if TYPE_CHECKING:
-    from exporter.parity.input_roles.input_use import RoleValue, Shape
+from exporter.parity.input_roles.input_use import InputUse, RoleValue, Shape, find_changed
 
 MAX_DIVISOR, MAX_BLOCKS = 1 << 16, 100_000
 """Limits of the search for the block of a Col2Im: a file may state any number of columns."""

@@ -8,15 +8,11 @@ declares for its output is met. It is an array for every feed (a shape, axes, a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from exporter.parity.input_roles import axes, indices, sizes
 from exporter.parity.input_roles.image_sizes import IMAGE_SIZES, image_sizes
-from exporter.parity.input_roles.input_use import find_changed
+from exporter.parity.input_roles.input_use import Derive, RoleValue, find_changed
 from exporter.types import ValueRange
-
-if TYPE_CHECKING:
-    from exporter.parity.input_roles.input_use import Derive, RoleValue
 
 
 def _constant(value: RoleValue) -> Derive:
