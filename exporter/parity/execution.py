@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from exporter.parity.claims import (
     describe_contradiction,
     finer_precision,
 )
-from exporter.parity.feeds import as_batch, as_items, cast, rename_outputs
+from exporter.parity.feeds import as_rows, cast, rename_outputs
 from exporter.parity.input_set import Arrays, InputBatch, InputSet
 from exporter.parity.input_types import EDGE_CASES
 from exporter.parity.io_mapping import IOMapping
@@ -171,7 +171,7 @@ def run_model(
             skip = (*spec.unsupported_inputs, *(EDGE_CASES if held_low else ()))
             batches = select_batches(runtime.signature, precision, inputs, skip)
         run = _BatchRun(runtime, spec, mapping, inputs, excuse, progress, seconds)
-        results, last = run.run_until(batches, stop_when and partial(stop_when, precision))
+        results, last = run.run(batches, stop_when and partial(stop_when, precision))
         rounding: RoundingErrors = {}
         if last is None and spec.stored is not None and spec.stored.precision == precision:
             with timed(seconds, "run"):
@@ -208,31 +208,19 @@ class _BatchRun:
     seconds: dict[str, float]
     failures: dict[str, CheckFailedError] = field(default_factory=dict[str, CheckFailedError])
 
-    def run_until(
+    def run(
         self, batches: Sequence[InputBatch], stop_when: Callable[[InputBatch, Arrays], bool] | None
     ) -> tuple[list[tuple[InputBatch, Arrays]], InputBatch | None]:
         """Return the batches with their outputs, and the one after which `stop_when` ended the run, if it did.
 
-        Raises:
-            CheckFailedError: see `run`; or every batch failed, with an excuse each.
-        """
-        results: list[tuple[InputBatch, Arrays]] = []
-        for batch, outputs in self.run(batches):
-            results.append((batch, outputs))
-            if stop_when is not None and stop_when(batch, outputs):
-                return results, batch
-        if self.failures and not results:
-            raise next(iter(self.failures.values()))
-        return results, None
-
-    def run(self, batches: Sequence[InputBatch]) -> Iterator[tuple[InputBatch, Arrays]]:
-        """Yield each batch with its outputs, without those that the engine does not support or that are excused.
+        Those that the engine does not support are left out, and so are those that are excused.
 
         Raises:
             ArtifactError: an output is no tensor.
-            CheckFailedError: the model fails on a batch without an excuse.
+            CheckFailedError: the model fails on a batch without an excuse; or on every batch, with an excuse each.
         """
-        inputs, runtime, waiting = self.inputs, self.runtime, deque(batches)
+        results: list[tuple[InputBatch, Arrays]] = []
+        inputs, waiting = self.inputs, deque(batches)
         while waiting:
             batch = waiting.popleft()
             if any(inputs.names[row] in self.spec.unsupported_inputs for row in batch.rows):
@@ -240,36 +228,36 @@ class _BatchRun:
             self.progress(f"running {self.spec.path.name}: {batch.name}, batch {len(batch.rows)}")
             try:
                 with timed(self.seconds, "run"):
-                    outputs = self.run_one(runtime, batch)
+                    outputs = self.run_one(self.runtime, batch)
             except CheckFailedError as error:
                 if self.excuse is None or not self.excuse(batch):
                     raise
-                if rows := _split(batch, runtime.signature.batch, inputs):
+                if rows := _split(batch, self.runtime.signature.batch, inputs):
                     waiting.extendleft(reversed(rows))
                 else:
                     self.failures[batch.name] = error
                 continue
-            yield batch, outputs
+            results.append((batch, outputs))
+            if stop_when is not None and stop_when(batch, outputs):
+                return results, batch
+        if self.failures and not results:
+            raise next(iter(self.failures.values()))
+        return results, None
 
     def run_one(self, runtime: Runtime, batch: InputBatch) -> Arrays:
         """Return a batch's outputs in a runtime of this model or of a copy; raises as `run` does."""
         feeds = make_feeds(self.mapping, self.inputs, batch.rows)
-        outputs = rename_outputs(self.spec.path, self.mapping.outputs, _run(runtime, feeds, self.inputs.notes))
-        return as_batch(outputs) if self.inputs.batched else as_items(outputs)
+        try:
+            outputs = runtime.run(feeds)
+        except CheckFailedError as error:  # it also says what was chosen for the inputs, and the options for it
+            raise CheckFailedError("; ".join((str(error), *self.inputs.notes))) from error
+        return as_rows(rename_outputs(self.spec.path, self.mapping.outputs, outputs), batched=self.inputs.batched)
 
 
 def _split(batch: InputBatch, fixed: int | None, inputs: InputSet) -> list[InputBatch]:
     """Return a batch of fixed size for each of several rows: one on which a model fails must not hide the others."""
     rows = [*dict.fromkeys(batch.rows)]
     return [InputBatch(inputs.names[row], inputs.fill(row, fixed)) for row in rows] if fixed and len(rows) > 1 else []
-
-
-def _run(runtime: Runtime, feeds: Arrays, notes: Sequence[str]) -> Arrays:
-    """Run a batch; where it fails, the error also says what was chosen for the inputs, and the options for it."""
-    try:
-        return runtime.run(feeds)
-    except CheckFailedError as error:
-        raise CheckFailedError("; ".join((str(error), *notes))) from error
 
 
 def require_repeatable(runtime: Runtime) -> None:

@@ -49,17 +49,19 @@ def cast(values: Any, dtype: str) -> Any:
         return values.astype(numpy_dtype(item_dtype(dtype)), copy=False)
 
 
-def as_items(outputs: Mapping[str, Any]) -> Arrays:
-    """Return copies of a model's outputs without a batch axis as items: an array is one, (1, *shape); see `unpack`."""
-    return {name: array for key, value in outputs.items() for name, array in unpack(key, value).items()}
-
-
-def as_batch(outputs: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Return copies of a model's outputs, at least (1,).
+def as_rows(outputs: Mapping[str, Any], *, batched: bool) -> Arrays:
+    """Return copies of a model's outputs whose first axis is over rows or items.
 
     An output of onnxruntime is a view of the session's memory, all of which it keeps allocated.
+
+    Args:
+        outputs: arrays; of inputs that are no rows of a batch, also sequences and optional values.
+        batched: the first axis is the batch, so that a number becomes (1,). Otherwise an array is one item,
+            (1, *shape); see `unpack`.
     """
-    return {name: np.array(values, ndmin=1) for name, values in outputs.items()}
+    if batched:
+        return {name: np.array(values, ndmin=1) for name, values in outputs.items()}
+    return {name: array for key, value in outputs.items() for name, array in unpack(key, value).items()}
 
 
 def rename_outputs(path: Path, names: Mapping[str, str], outputs: Mapping[str, Any]) -> Arrays:

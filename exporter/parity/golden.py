@@ -20,7 +20,7 @@ from exporter.engines.base import Runtime
 from exporter.errors import BadInputError, OutputError
 from exporter.output_targets import check_output_folder
 from exporter.parity.arrays import load_arrays
-from exporter.parity.feeds import as_batch, as_items, run_rows
+from exporter.parity.feeds import as_rows, run_rows
 from exporter.parity.input_set import Arrays, InputSet
 from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
@@ -149,7 +149,7 @@ class GoldenOutputs:
             for number, row in enumerate(rows, start=1):
                 self.progress(f"reference in {precision}, input {number} of {len(rows)}: {self.inputs.names[row]}")
                 found = self._run_row(runtime, row)
-                outputs[row] = found if self.inputs.batched else as_items(found)
+                outputs[row] = found if self.inputs.batched else as_rows(found, batched=False)
             self._add_notes(runtime.notes)
         return outputs
 
@@ -162,7 +162,7 @@ class GoldenOutputs:
         size = len(rows)
         outputs = parse_outputs(run_rows(runtime, self.inputs, rows), self.source)
         if self.inputs.batched:
-            outputs = as_batch(outputs)
+            outputs = as_rows(outputs, batched=True)
         if size == 1:
             return outputs
         return {name: values[:1] if len(values) == size else values for name, values in outputs.items()}

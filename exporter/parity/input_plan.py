@@ -7,7 +7,7 @@ of which the first one is used that the model runs on (`exporter.parity.discover
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -104,29 +104,19 @@ def make_plans(
 
 @dataclass(frozen=True)
 class _Known:
-    """What the model and the user state of one feed; see `InputPlan`.
+    """What the model and the user state of one feed.
 
     Attributes:
-        signature: the model's, with the items of sequences in their place.
+        plan: as far as it is stated: without shapes and notes, and with the values of the user only.
         stated: {input: shape}, with strings for dynamic sizes; the first size is 1 where that axis is the batch.
         first_sizes: {input: its first size, if that is a number}: the batch size that the graph was exported with.
-        fixed: {input: its value in every feed}.
-        values: {input: the range that the user gives}.
         drawn: inputs that the user gives no values for.
-        batched: see `InputPlan`.
-        sequences: see `InputPlan`.
-        batch: see `InputPlan`.
     """
 
-    signature: Signature
+    plan: InputPlan
     stated: Mapping[str, tuple[int | str, ...]]
     first_sizes: Mapping[str, Sequence[int]]
-    fixed: Mapping[str, NDArray[Any]]
-    values: Mapping[str, ValueRange]
     drawn: Sequence[TensorSpec]
-    batched: bool
-    sequences: Mapping[str, tuple[str, ...]]
-    batch: int | None
 
     @cached_property
     def inner(self) -> set[str]:
@@ -145,7 +135,7 @@ class _Known:
             (roles, NO_ROLES) if roles.uses or roles.arithmetic else (NO_ROLES,),
             INDEX_RANGES if self.indices else INDEX_RANGES[:1],
             FIRST_SIZES if first_free else FIRST_SIZES[:1],
-            FREE_SIZES if self.inner or (first_free and self.batched) else FREE_SIZES[:1],
+            FREE_SIZES if self.inner or (first_free and self.plan.batched) else FREE_SIZES[:1],
         )
 
     def fill(self, first: int | None, other: int) -> dict[str, tuple[int, ...]] | None:
@@ -157,9 +147,8 @@ class _Known:
 
     def complete(self, roles: InputRoles, index_range: ValueRange, shapes: Mapping[str, tuple[int, ...]]) -> InputPlan:
         """Return the plan with these shapes; values that follow from the graph are those that `roles` derives."""
-        inputs = self.signature.inputs
         whole_shapes = {n: (*self.first_sizes[n], *shape[len(self.first_sizes[n]) :]) for n, shape in shapes.items()}
-        derived = roles.derive(self.drawn, whole_shapes, self.fixed)
+        derived = roles.derive(self.drawn, whole_shapes, self.plan.fixed)
         arrays = {name: made.value for name, made in derived.items() if not isinstance(made.value, ValueRange)}
         limits = {name: made.value for name, made in derived.items() if isinstance(made.value, ValueRange)}
         wide = {
@@ -169,17 +158,13 @@ class _Known:
         }
         whole = {v.name: RANGES[v.dtype] for v in self.drawn if v.dtype in RANGES and v.dtype != "bool"}
         ranges = {**whole, **dict.fromkeys(self.indices, index_range), **limits}
-        return InputPlan(
-            specs=inputs,
+        return replace(
+            self.plan,
             shapes=shapes,
-            values={**ranges, **self.values},
-            fixed={**self.fixed, **arrays},
-            batched=self.batched,
+            values={**ranges, **self.plan.values},
+            fixed={**self.plan.fixed, **arrays},
             guessed=bool(self.indices or derived) or shapes != self.stated,
-            notes=_describe(inputs, self.stated, shapes, {**ranges, **derived}, wide),
-            sequences=self.sequences,
-            batch=self.batch,
-            samples=_label_samples(self.signature),
+            notes=_describe(self.plan.specs, self.stated, shapes, {**ranges, **derived}, wide),
             wide=wide,
         )
 
@@ -198,17 +183,17 @@ def _read_known(signature: Signature, options: InputOptions, *, batched: bool) -
     drawn = [value for value in signature.inputs if value.name not in options.feeds]
     for value in drawn:
         require_drawable(value, stated[value.name])
-    return _Known(
-        signature=signature,
-        stated=stated,
-        first_sizes=first_sizes,
-        fixed={name: read_npy(given, specs[name]) for name, given in options.feeds.items() if isinstance(given, Path)},
+    plan = InputPlan(
+        specs=signature.inputs,
+        shapes={},
         values=values,
-        drawn=drawn,
+        fixed={name: read_npy(given, specs[name]) for name, given in options.feeds.items() if isinstance(given, Path)},
         batched=batched,
         sequences=sequences,
         batch=max((shape[0] for shape in options.shapes.values() if shape), default=None) if batched else None,
+        samples=_label_samples(signature),
     )
+    return _Known(plan, stated, first_sizes, drawn)
 
 
 def _label_samples(signature: Signature) -> int:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from exporter.engines import find_engine
 from exporter.engines.base import RuntimeOptions
 from exporter.errors import CheckFailedError
-from exporter.parity.feeds import as_items, run_rows
+from exporter.parity.feeds import as_rows, run_rows
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.input_set import InputSet
+from exporter.parity.input_set import Arrays, InputSet
 from exporter.parity.sources import FileSource
 
 
@@ -34,15 +34,14 @@ def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArr
     source = golden.source
     assert isinstance(source, FileSource)
 
-    def run() -> dict[str, NDArray[Any]]:
-        outputs = run_own(source, golden.inputs, rows)
-        return outputs if golden.inputs.batched else as_items(outputs)
+    def run() -> Arrays:
+        return as_rows(run_own(source, golden.inputs, rows), batched=golden.inputs.batched)
 
     own = golden.kept(("own run", *rows), run)[output]
     return own[: len(rows)] if golden.inputs.batched else own
 
 
-def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
+def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> Arrays:
     """Return the outputs of a batch of the file itself, as the engine returns them; the last row fills a fixed batch.
 
     Raises:

@@ -34,7 +34,7 @@ from exporter.parity.compare import Expected, compare
 from exporter.parity.conditioning import disturbed_baseline
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
-from exporter.parity.feeds import as_batch, as_items, cast, cast_feeds, rename_outputs
+from exporter.parity.feeds import as_rows, cast, cast_feeds, rename_outputs
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import Arrays, InputBatch, InputSet
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
@@ -201,7 +201,7 @@ class _Check:
             for name, values in given.items()
         }
         found = rename_outputs(self.path, mapping.outputs, runtime.run(feeds))
-        outputs = as_batch(found) if inputs.batched else as_items(found)
+        outputs = as_rows(found, batched=inputs.batched)
         if len(rows) > 1:
             outputs = {name: values[:1] for name, values in outputs.items()}
         return {name: values for name, values in outputs.items() if _is_compared(self.golden, name, row)}
@@ -238,7 +238,7 @@ class _Check:
                 with FloatGraph(source.path, RuntimeOptions(), dtype, levels=limits) as runtime:
                     inputs = golden.inputs
                     outputs = runtime.run(inputs.select(inputs.fill(row, runtime.signature.batch)))
-                    outputs = as_batch(outputs) if inputs.batched else as_items(outputs)
+                    outputs = as_rows(outputs, batched=inputs.batched)
                     found.append({name: values[:1] if inputs.batched else values for name, values in outputs.items()})
             self._references[limits, row] = {name: (found[0][name], found[1][name]) for name in names}
         return self._references[limits, row]
