@@ -14,7 +14,7 @@ nothing. These ways to quantise also change a weight, but not the function beyon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,20 @@ def is_altered(weight: RoundedWeight, candidates: Sequence[Array]) -> bool:
     return cosines[best] >= RESEMBLES and not (_rounds_otherwise(pairs[best]) or _has_own_factors(pairs[best]))
 
 
+def split_rows(weight: RoundedWeight, original: Array) -> Iterator[tuple[RoundedWeight, Array]]:
+    """Yield a weight and numbers of its shape in parts: the first row, and then as many as hold `CHUNK` numbers.
+
+    Scale, its error and zero point of the parts have the shape of their values.
+    """
+    rows, shape = max(1, CHUNK // max(1, original[0].size)), weight.values.shape
+    named = ((name, getattr(weight, name)) for name in ("scale", "zero_point", "scale_error"))
+    fields = {name: np.broadcast_to(numbers, shape) for name, numbers in named if numbers is not None}
+    for start in (0, *range(1, len(original), rows)):
+        part = slice(start, start + rows if start else 1)
+        found = replace(weight, values=weight.values[part], **{name: each[part] for name, each in fields.items()})
+        yield found, original[part]
+
+
 @dataclass(frozen=True)
 class _Pair:
     """A weight and one of the reference's, of which a million numbers are looked at at a time."""
@@ -72,19 +86,15 @@ class _Pair:
 
     def parts(self) -> Iterator[tuple[Array, Array, Array]]:
         """Yield what some rows stand for, the reference's numbers, and a level or the largest unit of each number."""
-        weight = self.weight
-        rows = max(1, CHUNK // weight.values[0].size)
-        for start in range(0, len(weight.values), rows):
-            part = slice(start, start + rows)
-            real, numbers = weight.values[part].astype(np.float64), self.original[part].astype(np.float64)
+        for weight, original in split_rows(self.weight, self.original):
+            real, numbers = weight.values.astype(np.float64), original.astype(np.float64)
             if weight.scale is None:
                 relative, smallest = HALVES[weight.values.dtype.name]
                 yield real, numbers, np.maximum(np.abs(numbers) * relative, smallest)
                 continue
-            scale = np.broadcast_to(weight.scale, weight.values.shape)[part]
             if weight.zero_point is not None:
-                real -= np.broadcast_to(weight.zero_point, weight.values.shape)[part]
-            yield real * scale, numbers, np.maximum(scale, np.finfo(np.float32).tiny)
+                real -= weight.zero_point
+            yield real * weight.scale, numbers, np.maximum(weight.scale, np.finfo(np.float32).tiny)
 
     def sums(self, axes: Sequence[int | None], *terms: Term) -> Iterator[list[Array]]:
         """Yield the sums of terms over all axes but one, for each of some axes; over all for None. Axes are kept.

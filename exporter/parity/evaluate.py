@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exporter.parity.claims import FULL_PRECISION
 from exporter.parity.compare import Expected, compare
 from exporter.parity.conditioning import compare_disturbed
-from exporter.parity.evidence import check_evidence, join_unique, loosened_notes
+from exporter.parity.evidence import by_output, check_evidence, join_unique, loosened_notes
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
@@ -224,11 +224,7 @@ def _check_equal(
     """Yield what fails below float32: discrete outputs with too few equal elements over all inputs."""
     if (least := tolerance.min_top1) is None:
         return
-    outputs: dict[str, list[tuple[InputBatch, Comparison]]] = {}
-    for batch, row in pairs:
-        if row.equal is not None:
-            outputs.setdefault(row.output, []).append((batch, row))
-    for output, found in outputs.items():
+    for output, found in by_output(pair for pair in pairs if pair[1].equal is not None).items():
         mean = sum(row.equal or 0.0 for _, row in found) / len(found)
         if mean < least and mean < (required := required_share(golden, found, tolerance)):
             yield f"{mean:.2%} of the elements of {output} are equal; at least {required:.0%} must be"

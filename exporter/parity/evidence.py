@@ -63,9 +63,7 @@ def check_evidence(
     Returns:
         (notes, failures).
     """
-    outputs: dict[str, list[BatchComparison]] = {}
-    for batch, row in rows:
-        outputs.setdefault(row.output, []).append((batch, row))
+    outputs = by_output(rows)
     batches = list(dict.fromkeys(batch for batch, _ in rows))
     regular = [row for row in {row for batch in batches for row in batch.rows} if golden.inputs.regular((row,))]
     constant = [name for name in outputs if _is_constant(name, regular, golden) or _is_undrawn(name, golden)]
@@ -105,6 +103,14 @@ def loosened_notes(rows: Sequence[Comparison]) -> Iterator[str]:
 def join_unique(names: Iterable[str]) -> str:
     """Return names, each once, joined by commas; of more than four how many more there are."""
     return join_limited(dict.fromkeys(names), 4)
+
+
+def by_output(rows: Iterable[BatchComparison]) -> dict[str, list[BatchComparison]]:
+    """Return {output: its comparisons}."""
+    outputs: dict[str, list[BatchComparison]] = {}
+    for batch, row in rows:
+        outputs.setdefault(row.output, []).append((batch, row))
+    return outputs
 
 
 def _unproved(

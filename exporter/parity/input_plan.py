@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import UsageError
 from exporter.parity.arrays import read_npy
-from exporter.parity.input_checks import require_drawable, require_representable
+from exporter.parity.input_checks import require_drawable
 from exporter.parity.input_roles import DerivedValue, InputRoles
 from exporter.parity.input_types import INDEX_RANGE, RANDOM, RANGES, is_float
 from exporter.parity.sequences import find_sequences, item_dtype, with_items
@@ -178,8 +178,6 @@ def _read_known(signature: Signature, options: InputOptions, *, batched: bool) -
         stated = {name: (1, *shape[1:]) for name, shape in stated.items()}
     specs = {value.name: value for value in signature.inputs}
     values = {name: given for name, given in options.feeds.items() if isinstance(given, ValueRange)}
-    for name, given in values.items():
-        require_representable(specs[name], given)
     drawn = [value for value in signature.inputs if value.name not in options.feeds]
     for value in drawn:
         require_drawable(value, stated[value.name])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ArtifactError, UsageError
+from exporter.parity.arrays import shape_fits
 from exporter.types import UNKNOWN_RANK
 from models.built_model import BuiltModel
 from models.specs import Signature, TensorSpec
@@ -132,5 +133,4 @@ def _compatible(a: TensorSpec, b: TensorSpec) -> bool:
         return False
     if not a.shape or not b.shape or UNKNOWN_RANK in (a.shape[-1], b.shape[-1]):
         return True
-    sizes = zip(a.shape[1:], b.shape[1:], strict=False)
-    return len(a.shape) == len(b.shape) and all(x == y or isinstance(x, str) or isinstance(y, str) for x, y in sizes)
+    return shape_fits(a.shape[1:], b.shape[1:])

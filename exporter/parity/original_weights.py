@@ -23,7 +23,7 @@ from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.reader import read_model
 from exporter.onnx_io.rounded_weights import RoundedWeight
 from exporter.onnx_io.weights import take_weights
-from exporter.parity.altered_weights import CHUNK, is_altered
+from exporter.parity.altered_weights import is_altered, split_rows
 from exporter.parity.sources import FileSource, GoldenSource, NetworkSource
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def match_weight(weight: RoundedWeight, originals: Originals, *, folded: bool) -
         found = [next((each for each in orders if _is_rounding(weight, each)), None) for orders in layouts]
         fitting = [each for each in found if each is not None]
         if fitting and all(np.array_equal(fitting[0], other) for other in fitting[1:]):
-            return WeightMatch(fitting[0] if weight.is_float else _levels(weight, fitting[0], slice(None)))
+            return WeightMatch(fitting[0] if weight.is_float else _levels(weight, fitting[0]))
         if fitting:
             return WeightMatch(None)
         candidates += [each for orders in layouts for each in orders]
@@ -187,7 +187,7 @@ def _match_transformed(weight: RoundedWeight, groups: Sequence[Mapping[int, Sequ
         for candidate in transformed_weights(original, shape):
             numbers = candidate.reshape(rows.values.shape)
             if _is_rounding(rows, numbers):
-                return WeightMatch(candidate if weight.is_float else _levels(weight, candidate, slice(None)))
+                return WeightMatch(candidate if weight.is_float else _levels(weight, candidate))
             altered = altered or is_altered(rows, [numbers])
     return WeightMatch(None, altered)
 
@@ -217,11 +217,7 @@ def _layouts(original: Array, shape: tuple[int, ...]) -> Iterator[Array]:
 def _is_rounding(weight: RoundedWeight, original: Array) -> bool:
     if not weight.is_float and weight.free_scale and not _uses_levels(weight, original):
         return False
-    rows = max(1, CHUNK // max(1, original[0].size))
-    starts = [0, *range(1, len(original), rows)]
-    return all(
-        _rounds(weight, original, slice(start, end)) for start, end in zip(starts, [*starts[1:], None], strict=True)
-    )
+    return all(_rounds(part, numbers) for part, numbers in split_rows(weight, original))
 
 
 def _uses_levels(weight: RoundedWeight, original: Array) -> bool:
@@ -239,28 +235,25 @@ def _uses_levels(weight: RoundedWeight, original: Array) -> bool:
     return bool(((levels >= MIN_LEVEL) | (numbers == 0)).all())
 
 
-def _rounds(weight: RoundedWeight, original: Array, part: slice) -> bool:
+def _rounds(weight: RoundedWeight, original: Array) -> bool:
     """Return whether some rows of a weight are roundings of the reference's."""
+    values = weight.values.astype(np.float64)
     if not weight.is_float:
-        levels = weight.values[part].astype(np.float64)
-        allowed = HALF + LEVEL_ERROR * np.abs(levels)
+        allowed = HALF + LEVEL_ERROR * np.abs(values)
         if np.any(weight.scale_error):
-            error = SCALE_ERRORS * np.broadcast_to(weight.scale_error, weight.values.shape)[part]
-            allowed = allowed + error * np.abs(levels - _zeros(weight, part))
-        return bool((np.abs(_levels(weight, original, part) - levels) <= allowed).all())
-    values = weight.values[part].astype(np.float64)
+            allowed = allowed + SCALE_ERRORS * weight.scale_error * np.abs(values - _zeros(weight))
+        return bool((np.abs(_levels(weight, original) - values) <= allowed).all())
     digits, smallest = DIGITS[weight.values.dtype.name]
     units = np.ldexp(1.0, np.maximum(np.frexp(values)[1] - digits, smallest))
     room = np.where(np.abs(values) <= MIN_FLOAT16, MIN_FLOAT16, 0.0)
-    return bool((np.abs(original[part] - values) <= np.maximum(HALF * units, room)).all())
+    return bool((np.abs(original - values) <= np.maximum(HALF * units, room)).all())
 
 
-def _levels(weight: RoundedWeight, original: Array, part: slice) -> Array:
-    """Return rows of the reference's numbers in the unit of a weight's levels, in float64."""
-    assert weight.scale is not None
-    return original[part] / np.broadcast_to(weight.scale, original.shape)[part] + _zeros(weight, part)
+def _levels(weight: RoundedWeight, original: Array) -> Array:
+    """Return the reference's numbers in the unit of a weight's levels, in float64."""
+    return original / weight.scale + _zeros(weight)
 
 
-def _zeros(weight: RoundedWeight, part: slice) -> Array | int:
-    """Return the level that stands for 0, of each number of some rows."""
-    return 0 if weight.zero_point is None else np.broadcast_to(weight.zero_point, weight.values.shape)[part]
+def _zeros(weight: RoundedWeight) -> Array | int:
+    """Return the levels that stand for 0."""
+    return 0 if weight.zero_point is None else weight.zero_point

@@ -20,11 +20,7 @@ def check_feeds(signature: Signature, options: InputOptions) -> None:
     Raises:
         UsageError, BadInputError: see `make_plans`.
     """
-    inputs = with_items(signature).inputs
-    stated_shapes(inputs, replace(options, shapes={}))
-    for value in inputs:
-        if isinstance(given := options.feeds.get(value.name), ValueRange):
-            require_representable(value, given)
+    stated_shapes(with_items(signature).inputs, replace(options, shapes={}))
 
 
 def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[str, tuple[int | str, ...]]:
@@ -33,13 +29,16 @@ def stated_shapes(inputs: Sequence[TensorSpec], options: InputOptions) -> dict[s
     A dynamic size that has a name is the same wherever the name occurs.
 
     Raises:
-        UsageError: an option for no input, or a shape that does not fit.
+        UsageError: an option for no input, a shape that does not fit, or numbers that an input does not hold.
         BadInputError: a file of `options.feeds` cannot be read or does not fit.
     """
     known = {value.name: value for value in inputs}
     for option, names in (("--shape", options.shapes), ("--feed", options.feeds)):
         if unknown := [name for name in names if name not in known]:
             raise UsageError(f"{option} {unknown[0]}: no such input; there are {', '.join(known)}")
+    for name, values in options.feeds.items():
+        if isinstance(values, ValueRange):
+            require_representable(known[name], values)
     given = dict(options.shapes)
     given |= {n: read_npy(path, known[n]).shape for n, path in options.feeds.items() if isinstance(path, Path)}
     sizes: dict[int | str, int] = {}

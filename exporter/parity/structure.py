@@ -43,7 +43,7 @@ from exporter.parity.original_weights import WeightMatch, match_weight, read_ori
 from exporter.parity.printed import is_printed
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import SNR_TOLERANCES, Float32RelativeTolerance, StoredWeightsTolerance, Tolerance
-from exporter.results import Comparison, StructureCheck
+from exporter.results import Comparison, ReferencePrecision, StructureCheck
 from exporter.types import FormatName, ParityOptions
 from models.errors import first_line
 from models.progress import Progress
@@ -228,24 +228,22 @@ class _Check:
 
     def _reference(self, limits: Limits, row: int) -> Mapping[str, tuple[NDArray[Any], NDArray[Any]]]:
         """Return {output: float64 reference, float32 baseline}; of a file in 8 bits, its graph without rounding."""
-        golden, source = self.golden, self.golden.source
+        golden, source, inputs = self.golden, self.golden.source, self.golden.inputs
         names = self.result.mapping.outputs.values()
         if not (isinstance(source, FileSource) and source.format == "onnx" and source.precision == "int8"):
             return {name: (golden.float64(name, (row,)), golden.float32(name, (row,))) for name in names}
-        if (limits, row) not in self._references:
-            found: list[Arrays] = []
-            for dtype in ("float64", "float32"):
-                with FloatGraph(source.path, RuntimeOptions(), dtype, levels=limits) as runtime:
-                    inputs = golden.inputs
-                    outputs = runtime.run(inputs.select(inputs.fill(row, runtime.signature.batch)))
-                    outputs = as_rows(outputs, batched=inputs.batched)
-                    found.append({name: values[:1] if inputs.batched else values for name, values in outputs.items()})
-            self._references[limits, row] = {name: (found[0][name], found[1][name]) for name in names}
-        return self._references[limits, row]
 
-    @cached_property
-    def _references(self) -> dict[tuple[Limits, int], Mapping[str, tuple[NDArray[Any], NDArray[Any]]]]:
-        return {}
+        def run(dtype: ReferencePrecision) -> Arrays:
+            with FloatGraph(source.path, RuntimeOptions(), dtype, levels=limits) as runtime:
+                outputs = runtime.run(inputs.select(inputs.fill(row, runtime.signature.batch)))
+            outputs = as_rows(outputs, batched=inputs.batched)
+            return {name: values[:1] if inputs.batched else values for name, values in outputs.items()}
+
+        def run_both() -> Mapping[str, tuple[NDArray[Any], NDArray[Any]]]:
+            float64, float32 = run("float64"), run("float32")
+            return {name: (float64[name], float32[name]) for name in float64}
+
+        return golden.kept(("without rounding", limits, row), run_both)
 
     def _measure_rounding(self, names: frozenset[str]) -> RoundingErrors:
         """Return the errors that rounding the weights without an original makes, with no other rounding."""
