@@ -1,4 +1,4 @@
-"""Finds out what a model file can be run on: sizes and values that it accepts, and whether it has a batch axis.
+"""Finds out what a model file takes: its signature, sizes and values that it accepts, whether it has a batch axis.
 
 A batch axis is confirmed by running the reference: rows run together must return what each returns by itself. Where it
 is not confirmed, whole inputs are drawn and compared one by one.
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.engines.base import Runtime
-from exporter.errors import CheckFailedError, UsageError
+from exporter.artifacts.loading import LoadedArtifact, stated_signature
+from exporter.engines import find_engine
+from exporter.engines.base import Runtime, RuntimeOptions
+from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.parity.execution import require_repeatable
 from exporter.parity.feeds import run_rows
 from exporter.parity.input_plan import InputPlan, make_plans
@@ -23,9 +25,10 @@ from exporter.parity.input_roles import InputRoles, find_roles
 from exporter.parity.input_set import BATCH_SIZES, InputBatch, InputSet
 from exporter.parity.input_types import is_float
 from exporter.parity.inputs import draw_inputs
+from exporter.parity.io_mapping import map_by_name
 from exporter.parity.sequences import is_nested
 from exporter.parity.sources import FileSource
-from exporter.types import InputOptions, ParityOptions
+from exporter.types import UNKNOWN_RANK, InputOptions, ParityOptions
 from models.progress import Progress, no_progress
 from models.specs import Signature
 
@@ -39,6 +42,42 @@ in another order for another batch size (1e-6 to 1e-5 in deep networks); items t
 more."""
 MAX_CHANGED = 0.01
 """Largest part of an item's integers that may differ: rounding decides the highest of two equal scores."""
+
+
+def read_model_signature(artifact: LoadedArtifact) -> Signature:
+    """Return what a model file takes and returns: as its manifest or its graph states it, else as its engine finds it.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    if (stated := stated_signature(artifact)) is not None:
+        return stated
+    with find_engine(artifact.format).open(artifact.path, RuntimeOptions(vouched=artifact.vouched)) as runtime:
+        return runtime.signature
+
+
+def read_full_signature(artifact: LoadedArtifact, others: Iterable[LoadedArtifact]) -> Signature:
+    """Return the signature of a model file, with the shapes and dtypes that it does not state from others beside it.
+
+    A TorchScript archive states neither; an ONNX file of the same function does.
+
+    Raises:
+        ArtifactError: a file cannot be read.
+    """
+    signature = read_model_signature(artifact)
+    for other in others:
+        if not any(UNKNOWN_RANK in value.shape for value in signature.inputs):
+            break
+        try:
+            paired = map_by_name(other.path, read_model_signature(other), signature).inputs
+        except ArtifactError:  # reported when it is run
+            continue
+        inputs = tuple(
+            replace(paired[value.name], name=value.name) if UNKNOWN_RANK in value.shape else value
+            for value in signature.inputs
+        )
+        signature = replace(signature, inputs=inputs)
+    return signature
 
 
 def find_inputs(

@@ -14,6 +14,7 @@ from exporter.parity.compare import Expected, compare
 from exporter.parity.conditioning import compare_disturbed
 from exporter.parity.evidence import by_output, check_evidence, join_unique, loosened_notes
 from exporter.parity.execution import RunResult, RunSpec, StopCondition
+from exporter.parity.feeds import is_printed, parse_outputs
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
 from exporter.parity.histogram import error_histograms
@@ -28,7 +29,6 @@ from exporter.parity.overflow import (
 from exporter.parity.own_error import compare_with_own_error, required_share
 from exporter.parity.pairing import find_pairing
 from exporter.parity.preview import preview_frames
-from exporter.parity.printed import is_printed, parse_outputs, parse_result
 from exporter.parity.rankings import rank_classes
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.sources import FileSource
@@ -56,7 +56,7 @@ def evaluate(
     Raises:
         UsageError: see `select_tolerance`.
     """
-    result, against = parse_result(result, golden.source), against and parse_result(against, golden.source)
+    result, against = _parse(result, golden), against and _parse(against, golden)
     tolerances = _tolerances(result, golden, options)
     tolerance = tolerances.regular
     pairs = _compare_all(result, golden, tolerances, against)
@@ -95,6 +95,12 @@ def evaluate(
         previews=preview_frames(golden.inputs, rows),
         held_out=accuracy,
     )
+
+
+def _parse(result: RunResult, golden: GoldenOutputs) -> RunResult:
+    """Return what a model returned, with the text of floating-point numbers as float64."""
+    batches = tuple((batch, parse_outputs(outputs, golden.source)) for batch, outputs in result.batches)
+    return replace(result, batches=batches)
 
 
 def _compare_all(

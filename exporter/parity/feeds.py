@@ -15,6 +15,7 @@ from exporter.errors import ArtifactError
 from exporter.onnx_io.dtypes import numpy_dtype
 from exporter.parity.input_set import Arrays, InputSet
 from exporter.parity.sequences import item_dtype, unpack
+from exporter.parity.sources import GoldenSource
 from models.specs import TensorSpec
 
 
@@ -62,6 +63,36 @@ def as_rows(outputs: Mapping[str, Any], *, batched: bool) -> Arrays:
     if batched:
         return {name: np.array(values, ndmin=1) for name, values in outputs.items()}
     return {name: array for key, value in outputs.items() for name, array in unpack(key, value).items()}
+
+
+def parse_outputs(outputs: Mapping[str, Any], source: GoldenSource) -> Arrays:
+    """Return outputs with the text of floating-point numbers as float64, so that they are compared as numbers.
+
+    Text that is not a number becomes NaN.
+
+    Args:
+        outputs: {output of the reference: values}.
+        source: says which outputs are such text.
+    """
+    return {name: _parse(values) if is_printed(name, source) else values for name, values in outputs.items()}
+
+
+def is_printed(output: str, source: GoldenSource) -> bool:
+    """Return whether an output holds floating-point numbers that a Cast made into text."""
+    return source.decisions is not None and source.decisions.is_printed(output)
+
+
+def _parse(values: Any) -> Any:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "OUS":
+        return values
+    return np.array([_number(text) for text in values.reshape(-1).tolist()], np.float64).reshape(values.shape)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
 
 
 def rename_outputs(path: Path, names: Mapping[str, str], outputs: Mapping[str, Any]) -> Arrays:

@@ -20,9 +20,8 @@ from exporter.engines.base import Runtime
 from exporter.errors import BadInputError, OutputError
 from exporter.output_targets import check_output_folder
 from exporter.parity.arrays import load_arrays
-from exporter.parity.feeds import as_rows, run_rows
+from exporter.parity.feeds import as_rows, parse_outputs, run_rows
 from exporter.parity.input_set import Arrays, InputSet
-from exporter.parity.printed import parse_outputs
 from exporter.parity.sequences import NO_ITEMS
 from exporter.parity.sources import GoldenSource
 from exporter.results import PRECISIONS, ReferencePrecision

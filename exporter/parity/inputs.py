@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exporter.errors import UsageError, join_limited
 from exporter.parity.arrays import read_npz, split_rows
 from exporter.parity.frame_inputs import DrawnClip, draw_frames, read_clips
-from exporter.parity.input_plan import InputPlan, make_plans
+from exporter.parity.input_plan import InputPlan, make_plans, stated_shapes
 from exporter.parity.input_set import InputSet
 from exporter.parity.input_types import (
     DISCRETE,
@@ -22,8 +22,7 @@ from exporter.parity.input_types import (
     is_float,
     select_input_types,
 )
-from exporter.parity.stated_shapes import stated_shapes
-from exporter.types import ParityOptions, ValueRange
+from exporter.types import ParityOptions
 from exporter.video.packaged import packaged_frames
 from exporter.video.sampling import Sampling
 from models.built_model import BuiltModel
@@ -32,7 +31,7 @@ from models.preprocessing.recipe import Preprocessing
 from models.specs import Signature, TensorSpec
 
 
-def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None) -> InputSet:
+def make_network_inputs(model: BuiltModel, options: ParityOptions) -> InputSet:
     """Make a network's inputs: with real and random frames where it takes video, of random values elsewhere.
 
     Raises:
@@ -42,7 +41,6 @@ def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None)
         if model.without_preprocessing is not None:
             return make_frame_inputs(model.input, model.preprocessing, options)
         return make_video_inputs(model.input, model.preprocessing, options, model.mean_cube)
-    options = options or ParityOptions()
     plan = next(make_plans(Signature((model.input,), ()), options.inputs, batched=True))
     return draw_inputs(plan, options)
 
@@ -50,7 +48,7 @@ def make_network_inputs(model: BuiltModel, options: ParityOptions | None = None)
 def make_video_inputs(
     spec: TensorSpec,
     preprocessing: Preprocessing,
-    options: ParityOptions | None = None,
+    options: ParityOptions,
     mean_cube: NDArray[np.float32] | None = None,
 ) -> InputSet:
     """Make the inputs of a network that takes video: synthetic ones, real clips, the user's videos and arrays.
@@ -68,7 +66,6 @@ def make_video_inputs(
         UnavailableError: videos were given and PyAV is not installed.
         UsageError: an unknown input type, or no inputs.
     """
-    options = options or ParityOptions()
     random = np.random.default_rng(options.seed)
     input_types = select_input_types(options.input_types)
     shape = tuple(int(size) for size in spec.shape[1:])
@@ -91,7 +88,7 @@ def make_video_inputs(
     return _make_input_set(drawn, spec, options, notes)
 
 
-def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions | None = None) -> InputSet:
+def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: ParityOptions) -> InputSet:
     """Make the inputs of a network with its preprocessing inside: frames of several sizes, see `draw_frames`.
 
     Args:
@@ -102,7 +99,6 @@ def make_frame_inputs(spec: TensorSpec, preprocessing: Preprocessing, options: P
     Raises:
         BadInputError, UnavailableError, UsageError: see `make_video_inputs`.
     """
-    options = options or ParityOptions()
     notes: list[str] = []
     drawn = [*draw_frames(int(spec.shape[1]), preprocessing.frame_step, options, notes.append)]
     return _make_input_set(drawn, spec, options, notes)
@@ -145,10 +141,12 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         stated = stated_shapes(plan.specs, options.inputs)
         empty = InputSet((), (), batched=plan.batched, sequences=plan.sequences)
         return _add_arrays(empty, plan.specs, stated, options)
-    if not any(is_float(value.dtype) and value.name not in plan.fixed for value in plan.specs):
+    drawn = [value for value in plan.specs if value.name not in plan.fixed]
+    if not any(is_float(value.dtype) for value in drawn):
         kept = (*DISCRETE, WIDE) if plan.wide else DISCRETE
         input_types = [name for name in input_types if name in kept]
-        samples = max([samples, *(covering_samples(*given) for given in _drawn_integers(plan))])
+        ranges = ((plan.shapes[value.name], value.dtype, plan.values.get(value.name)) for value in drawn)
+        samples = max([samples, *(covering_samples(*given) for given in ranges)])
     if options.batch_size is not None and not plan.batched:
         raise UsageError("--batch: the inputs have no batch axis in common, so they are compared one at a time")
     random = np.random.default_rng(options.seed)
@@ -162,7 +160,7 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         names = [name for name, _ in made]
         columns[value.name] = [plan.fixed.get(value.name, values) for _, values in made]
     feeds = tuple({name: column[row] for name, column in columns.items()} for row in range(len(names)))
-    drawn = InputSet(
+    inputs = InputSet(
         feeds,
         tuple(names),
         batched=plan.batched,
@@ -170,14 +168,7 @@ def draw_inputs(plan: InputPlan, options: ParityOptions) -> InputSet:
         sequences=plan.sequences,
         batch=options.batch_size or plan.batch,
     )
-    return _add_arrays(drawn, plan.specs, plan.shapes, options)
-
-
-def _drawn_integers(plan: InputPlan) -> Iterator[tuple[tuple[int, ...], str, ValueRange | None]]:
-    """Yield (shape, dtype, range) of the inputs of which integers are drawn."""
-    for value in plan.specs:
-        if value.name not in plan.fixed and not is_float(value.dtype):
-            yield plan.shapes[value.name], value.dtype, plan.values.get(value.name)
+    return _add_arrays(inputs, plan.specs, plan.shapes, options)
 
 
 def _add_arrays(

@@ -14,9 +14,8 @@ from exporter.errors import C3DExportError, OutOfMemoryError
 from exporter.isolation.worker import native_call
 from exporter.parity.decisions import DecisionGraph, Node, Run
 from exporter.parity.discrete import NearTies, is_discrete
-from exporter.parity.feeds import cast_feeds
+from exporter.parity.feeds import cast_feeds, is_printed
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.printed import is_printed
 from exporter.parity.tolerance import Tolerance
 from exporter.results import PRECISIONS, ReferencePrecision
 

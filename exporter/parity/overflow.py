@@ -27,7 +27,7 @@ from exporter.parity.compare import Expected, compare, nonfinite_class
 from exporter.parity.evidence import join_unique
 from exporter.parity.execution import RunResult
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.own_run import own_output
+from exporter.parity.own_error import own_output
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Float32RelativeTolerance, Tolerance
 from exporter.results import Comparison

@@ -1,4 +1,7 @@
-"""The error of the reference's own file, where that is in another type than float32 and errs by more than is allowed.
+"""The reference's file itself, in its own engine and its own precision: what a correct artifact of it may do too.
+
+An artifact may overflow where the file does (`exporter.parity.overflow`), fail where it fails, and err as it does where
+it is in another type than float32 and errs by more than is allowed.
 
 The limits of signal to noise are for networks whose rounding averages out. A file may do worse than them on some input:
 it subtracts equal numbers, divides rounding by the root of epsilon, or multiplies numbers until they underflow. The
@@ -17,11 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.errors import C3DExportError
+from exporter.engines import find_engine
+from exporter.engines.base import RuntimeOptions
+from exporter.errors import C3DExportError, CheckFailedError
 from exporter.parity.compare import Expected, compare
+from exporter.parity.feeds import as_rows, run_rows
 from exporter.parity.golden import GoldenOutputs
-from exporter.parity.input_set import InputBatch
-from exporter.parity.own_run import own_output
+from exporter.parity.input_set import Arrays, InputBatch, InputSet
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import (
     MAX_PEAK,
@@ -125,3 +130,45 @@ def required_share(golden: GoldenOutputs, rows: Sequence[tuple[InputBatch, Compa
 def _equal_share(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> float:
     own, exact = own_output(golden, output, rows), golden.float64(output, rows)
     return float(np.mean(own == exact)) if own.shape == exact.shape and own.size else 1.0
+
+
+def own_output(golden: GoldenOutputs, output: str, rows: Sequence[int]) -> NDArray[Any]:
+    """Return an output of the reference's own file on some rows, shaped as the reference is; runs of a batch are kept.
+
+    Args:
+        golden: its source is a file.
+        output: the output's name.
+        rows: the rows of a batch.
+
+    Raises:
+        CheckFailedError: the file fails on them.
+    """
+    source = golden.source
+    assert isinstance(source, FileSource)
+
+    def run() -> Arrays:
+        return as_rows(run_own(source, golden.inputs, rows), batched=golden.inputs.batched)
+
+    own = golden.kept(("own run", *rows), run)[output]
+    return own[: len(rows)] if golden.inputs.batched else own
+
+
+def run_own(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> Arrays:
+    """Return the outputs of a batch of the file itself, as the engine returns them; the last row fills a fixed batch.
+
+    Raises:
+        CheckFailedError: it fails on them.
+    """
+    options = RuntimeOptions(signature=source.signature, vouched=source.vouched)
+    with find_engine(source.format).open(source.path, options) as runtime:
+        missing = (runtime.signature.batch or 0) - len(rows) if inputs.batched else 0
+        return run_rows(runtime, inputs, (*rows, *(rows[-1],) * missing))
+
+
+def fails_itself(source: FileSource, inputs: InputSet, rows: Sequence[int]) -> bool:
+    """Return whether the file itself fails on a batch."""
+    try:
+        run_own(source, inputs, rows)
+    except CheckFailedError:
+        return True
+    return False

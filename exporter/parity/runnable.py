@@ -6,11 +6,10 @@ from exporter.artifacts.loading import LoadedArtifact
 from exporter.engines import find_engine
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, UsageError
-from exporter.parity.discovery import try_plan
+from exporter.parity.discovery import read_model_signature, try_plan
 from exporter.parity.input_plan import InputPlan, make_plans
 from exporter.parity.input_roles import find_roles
 from exporter.parity.input_types import RANGES
-from exporter.parity.signatures import read_model_signature
 from exporter.types import InputOptions
 from models.progress import Progress, no_progress
 

@@ -34,13 +34,12 @@ from exporter.parity.compare import Expected, compare
 from exporter.parity.conditioning import disturbed_baseline
 from exporter.parity.discrete import is_discrete
 from exporter.parity.execution import RunResult
-from exporter.parity.feeds import as_rows, cast, cast_feeds, rename_outputs
+from exporter.parity.feeds import as_rows, cast, cast_feeds, is_printed, rename_outputs
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import Arrays, InputBatch, InputSet
 from exporter.parity.input_types import CONSTANT, EDGE_CASES
 from exporter.parity.moved_weights import RoundingErrors, StoredWeights, measure_rounding
 from exporter.parity.original_weights import WeightMatch, match_weight, read_originals
-from exporter.parity.printed import is_printed
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import SNR_TOLERANCES, Float32RelativeTolerance, StoredWeightsTolerance, Tolerance
 from exporter.results import Comparison, ReferencePrecision, StructureCheck

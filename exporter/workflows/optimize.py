@@ -205,11 +205,11 @@ def _require_runnable(original: LoadedArtifact, progress: Progress) -> None:
 
 def _check_feeds(original: LoadedArtifact, request: OptimizeRequest) -> None:
     """Refuse a wrong `--feed`, also where nothing is rewritten and so nothing is compared."""
-    from exporter.parity.signatures import read_full_signature
-    from exporter.parity.stated_shapes import check_feeds
+    from exporter.parity.discovery import read_model_signature
+    from exporter.parity.input_plan import check_feeds
 
     if request.inputs.feeds:
-        check_feeds(read_full_signature(original, ()), request.inputs)
+        check_feeds(read_model_signature(original), request.inputs)
 
 
 def _signing_notes(request: OptimizeRequest, files: Sequence[Path]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from exporter.parity.execution import Excuse, RunResult, RunSpec, StopCondition,
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import describe_weak_bound
 from exporter.parity.localize import localize
-from exporter.parity.own_run import fails_itself
+from exporter.parity.own_error import fails_itself
 from exporter.parity.runnable import require_runnable
 from exporter.parity.sources import FileSource
 from exporter.parity.structure import check_structure

@@ -11,7 +11,7 @@ from exporter.artifacts.manifest import Manifest
 from exporter.errors import CheckFailedError, Refuse, UsageError
 from exporter.isolation.worker import expect_work
 from exporter.parity.cost import VerificationCost, estimate_verification, require_memory
-from exporter.parity.discovery import find_inputs, items_interact, may_be_batched
+from exporter.parity.discovery import find_inputs, items_interact, may_be_batched, read_full_signature
 from exporter.parity.feeds import cast_feeds
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_plan import make_plans
@@ -20,7 +20,6 @@ from exporter.parity.input_set import InputSet
 from exporter.parity.inputs import draw_inputs, make_frame_inputs, make_video_inputs
 from exporter.parity.run_specs import make_file_run_spec
 from exporter.parity.runnable import require_runnable
-from exporter.parity.signatures import read_full_signature
 from exporter.parity.sources import FileSource
 from exporter.results import ParityReport
 from exporter.types import ParityOptions
