@@ -15,6 +15,8 @@ from models.errors import count
 
 INTEGER_LAYERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"})
 """Operators that multiply integers, in ONNX's domain and onnxruntime's."""
+FLOAT16_FIELDS = tuple(bytes((number << 3, onnx.TensorProto.FLOAT16)) for number in (1, 2, 3))
+"""How a protobuf message names float16: as the type of a value (field 1), of a tensor, or as an attribute's integer."""
 MAX_NAMES = 4
 """Layers of a less frequent type that `describe_layer_types` names; more are only counted."""
 
@@ -44,7 +46,10 @@ def has_float16_layers(path: Path) -> bool:
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    return "float16" in find_layer_types(load_without_weights(path)).values()
+    model = load_without_weights(path)
+    message = model.SerializeToString()
+    named = any(field in message for field in FLOAT16_FIELDS)  # types need not be inferred where none is float16
+    return named and "float16" in find_layer_types(model).values()
 
 
 def describe_layer_types(model: onnx.ModelProto) -> str:
