@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.parity.decisions.nodes import rounding_slack
 from exporter.parity.discrete import NearTies, compare_discrete
-from exporter.parity.tolerance import SnrTolerance, StoredWeightsTolerance, Tolerance
+from exporter.parity.tolerance import SnrTolerance, StoredWeightsTolerance, Tolerance, rounding_slack
 from exporter.results import Comparison, TopKAgreement
 
 TOP_K = 5

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.parity.decisions.nodes import Array, Mask, rounding_slack
-from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, AllcloseTolerance, Tolerance
+from exporter.parity.decisions.nodes import Array, Mask
+from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, AllcloseTolerance, Tolerance, rounding_slack
 from exporter.results import Comparison
 
 

@@ -265,3 +265,10 @@ def _find_unmasked(values: NDArray[Any]) -> NDArray[np.bool_] | None:
 def rms(values: NDArray[Any]) -> float:
     """Return the root mean square."""
     return float(np.sqrt(np.mean(np.square(values))))
+
+
+def rounding_slack(values: NDArray[Any]) -> float:
+    """Return the error that float32's rounding of these values excuses: the smallest budget of the float rule."""
+    if values.dtype.kind != "f":
+        return 0.0
+    return ERROR_FACTOR * MIN_BASELINE_ERROR * float(np.abs(values[np.isfinite(values)]).max(initial=0))

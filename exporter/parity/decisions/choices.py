@@ -9,8 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporter.parity.decisions.nodes import Array, Bounds, Mask, Node, Run
-from exporter.parity.decisions.operators import run_node
+from exporter.parity.decisions.nodes import Array, Bounds, Mask, Node, Run, run_node
 
 
 @dataclass(frozen=True, eq=False)

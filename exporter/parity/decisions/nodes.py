@@ -13,8 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from exporter.engines.base import Tensors
-from exporter.parity.decisions.operators import run_node
-from exporter.parity.tolerance import ERROR_FACTOR, MIN_BASELINE_ERROR, Tolerance
+from exporter.parity.tolerance import Tolerance, rounding_slack
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -111,11 +110,23 @@ class Node(ABC):
         return {self.value}.union(*(source.names() for source in self.sources))
 
 
-def rounding_slack(values: Array) -> float:
-    """Return the error that float32's rounding of these values excuses: the smallest budget of the float rule."""
-    if values.dtype.kind != "f":
-        return 0.0
-    return ERROR_FACTOR * MIN_BASELINE_ERROR * float(np.abs(values[np.isfinite(values)]).max(initial=0))
+def run_node(
+    node: onnx.NodeProto, inputs: Mapping[str, NDArray[Any]], opset: int, output: str | None = None
+) -> NDArray[Any]:
+    """Run one operator as the float64 reference does, and return one of its outputs.
+
+    Args:
+        node: the operator.
+        inputs: {input: array}; every input of the node that is not empty.
+        opset: of the model.
+        output: the output; None for the first.
+    """
+    from exporter.engines.reference.node import make_node
+    from exporter.engines.reference.operators import Choice, Operator
+
+    operator = Operator(make_node(node, {"": opset}), Choice("float64"), {})
+    outputs = operator.run([inputs[name] if name else None for name in node.input], {})
+    return np.asarray(outputs[0 if output is None else [*node.output].index(output)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,10 @@ from onnx import TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
+from exporter.onnx_io.file_graph import FileGraph
 from exporter.onnx_io.inference import infer_element_types
 from exporter.onnx_io.load import load_without_weights
-from exporter.onnx_io.stored_weights import find_tensors
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, inputs_before
-from exporter.onnx_io.weights import read_weights
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
 
@@ -58,31 +57,23 @@ class DecisionGraph:
         self._traced: dict[str, Node] = {}
 
     @cached_property
-    def _model(self) -> onnx.ModelProto:
-        return load_without_weights(self.path)
-
-    @cached_property
-    def _producers(self) -> dict[str, onnx.NodeProto]:
-        return {name: node for node in self._model.graph.node for name in node.output if name}
-
-    @cached_property
-    def _tensors(self) -> dict[str, TensorProto]:
-        """The constants: initializers and Constant nodes."""
-        return dict(find_tensors(self._model, self._model.graph.node))
+    def _graph(self) -> FileGraph:
+        model = load_without_weights(self.path)
+        return FileGraph(self.path, model, model.graph.node)
 
     @cached_property
     def _types(self) -> dict[str, int]:
-        return infer_element_types(self._model)
+        return infer_element_types(self._graph.model)
 
     @cached_property
     def _opset(self) -> int:
-        imports = self._model.opset_import
+        imports = self._graph.model.opset_import
         return next((found.version for found in imports if found.domain in STANDARD_DOMAINS), 1)
 
     @cached_property
     def inputs(self) -> frozenset[str]:
         """The names of the graph's inputs."""
-        return frozenset(value.name for value in self._model.graph.input) - {*self._tensors}
+        return frozenset(value.name for value in self._graph.model.graph.input) - {*self._graph.tensors}
 
     def inputs_before(self, value: str) -> frozenset[str]:
         """Return the graph's inputs whose numbers a value depends on.
@@ -94,7 +85,7 @@ class DecisionGraph:
 
     @cached_property
     def _inputs_before(self) -> Callable[[str], frozenset[str]]:
-        return inputs_before(self._model.graph, self.inputs)
+        return inputs_before(self._graph.model.graph, self.inputs)
 
     def is_printed(self, value: str) -> bool:
         """Return whether a value holds floating-point numbers that a Cast made into text.
@@ -120,11 +111,11 @@ class DecisionGraph:
         return self._traced[value]
 
     def _trace(self, value: str, depth: int) -> Node:
-        if value in self._tensors:
+        if value in self._graph.tensors:
             return Given(value, self._constant(value))
         if value in self.inputs:
             return Given(value)
-        node = self._producers.get(value)
+        node = self._graph.producers.get(value)
         if node is not None and node.domain in STANDARD_DOMAINS and depth < MAX_DEPTH:
             for operators, follow in self._rules():
                 if node.op_type in operators and (found := follow(node, value, depth + 1)) is not None:
@@ -147,7 +138,7 @@ class DecisionGraph:
     def _operand(self, value: str, depth: int) -> Node:
         """Return the tree of a value that decides. A rectified float is followed to what was rectified."""
         found = self.trace(value, depth)
-        node = self._producers.get(value)
+        node = self._graph.producers.get(value)
         if isinstance(found, Continuous) and node is not None and depth < MAX_DEPTH and self._is_rectified(value):
             operands = {name: self._operand(name, depth + 1) for name in node.input if name}
             if node.op_type in RECTIFIERS:
@@ -161,9 +152,9 @@ class DecisionGraph:
 
     def _before_moves(self, value: str) -> onnx.NodeProto | None:
         """Return the node that computes a value's elements, before those that only move them; None for an input."""
-        node = self._producers.get(value)
+        node = self._graph.producers.get(value)
         while node is not None and node.op_type in MOVES and node.op_type != "Concat":
-            node = self._producers.get(node.input[0])
+            node = self._graph.producers.get(node.input[0])
         return node
 
     def _extremum(self, node: onnx.NodeProto, value: str, depth: int) -> Node | None:
@@ -210,7 +201,7 @@ class DecisionGraph:
     def _move(self, node: onnx.NodeProto, value: str, sources: dict[str, Node]) -> Node | None:
         data = {name: sources[name] for name in (node.input if node.op_type == "Concat" else node.input[:1])}
         others = [name for name in node.input if name and name not in data]
-        if any(name not in self._tensors for name in others):
+        if any(name not in self._graph.tensors for name in others):
             return None
         return Moved(value, node, data, {name: self._constant(name) for name in others}, self._opset)
 
@@ -233,6 +224,5 @@ class DecisionGraph:
         return self._types.get(value, TensorProto.FLOAT) in FLOAT_TYPES
 
     def _constant(self, value: str) -> NDArray[Any]:
-        tensor = self._tensors[value]
-        ((_, array),) = read_weights(self._model, {value: tensor}, self.path)
-        return array.astype("float64") if tensor.data_type in FLOAT_TYPES else array
+        ((_, array),) = self._graph.read([value])
+        return array.astype("float64") if self._graph.tensors[value].data_type in FLOAT_TYPES else array

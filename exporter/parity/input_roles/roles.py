@@ -24,10 +24,10 @@ from onnx.external_data_helper import uses_external_data
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import dtype_name
+from exporter.onnx_io.file_graph import find_tensors
 from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
-from exporter.onnx_io.stored_weights import find_tensors
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, captured_values
 from exporter.parity.input_roles.image_sizes import find_image_sizes
 from exporter.parity.input_roles.input_use import InputUse, RoleValue
