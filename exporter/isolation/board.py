@@ -6,8 +6,7 @@ import json
 import mmap
 import struct
 import zlib
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SIZE = 1 << 16
@@ -40,11 +39,6 @@ class NativeCall:
     memory: int | None = None
     number: int = 0
     thread: int = 0
-
-    @cached_property
-    def encoded(self) -> str:
-        """The call as JSON: it is written again whenever an inner one begins or ends."""
-        return json.dumps((self.library, self.path, self.deadline, self.seconds, self.memory, self.number, self.thread))
 
 
 @dataclass
@@ -92,9 +86,7 @@ class Board:
         """Replace the state but for its step; what does not fit is left out."""
         encoded = _encode(state)
         if _HEADER.size + len(encoded) > SIZE - STEP_SIZE:
-            encoded = _encode(
-                State(state.calls[-1:], [], state.timeout, state.max_memory, state.as_json, state.finished)
-            )
+            encoded = _encode(replace(state, calls=state.calls[-1:], stages=[], new_folders=[]))
         self._block[_HEADER.size : _HEADER.size + len(encoded)] = encoded
         self._block[: _HEADER.size] = _HEADER.pack(len(encoded), zlib.crc32(encoded))
 
@@ -108,21 +100,12 @@ class Board:
         encoded = bytes(self._block[_HEADER.size : _HEADER.size + min(length, SIZE)])
         if not encoded or zlib.crc32(encoded) != checksum:
             return None
-        calls, stages, *rest = json.loads(encoded)
-        step = bytes(self._block[SIZE - STEP_SIZE :]).rstrip(b"\0").decode("utf-8", "replace")
-        return State(
-            [NativeCall(*call) for call in calls], [(stage, folder) for stage, folder in stages], *rest, step=step
-        )
+        fields = json.loads(encoded)
+        fields["calls"] = [NativeCall(**call) for call in fields["calls"]]
+        fields["stages"] = [(stage, folder) for stage, folder in fields["stages"]]
+        fields["step"] = bytes(self._block[SIZE - STEP_SIZE :]).rstrip(b"\0").decode("utf-8", "replace")
+        return State(**fields)
 
 
 def _encode(state: State) -> bytes:
-    calls = ",".join([call.encoded for call in state.calls])
-    limits = state.timeout, state.max_memory
-    rest = _encode_rest(tuple(state.stages), *limits, state.as_json, state.finished, tuple(state.new_folders))
-    return f"[[{calls}],{rest}".encode()
-
-
-@lru_cache(8)
-def _encode_rest(*fields: object) -> str:
-    """Return what changes seldom, as the end of a list in JSON."""
-    return json.dumps(fields)[1:]
+    return json.dumps(vars(state) | {"calls": [vars(call) for call in state.calls]}).encode()
