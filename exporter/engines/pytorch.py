@@ -113,7 +113,7 @@ class PyTorchRuntime(Runtime):
     def _run_layers(self, x: torch.Tensor) -> dict[str, NDArray[Any]]:
         assert self._module is not None
         layers: dict[str, torch.Tensor] = {}
-        removers = _register_hooks(self._module, _network_prefix(self.model), layers)
+        removers = _register_hooks(self._module, network_prefix(self._module, self.model), layers)
         try:
             with torch.inference_mode():
                 self._module(x)
@@ -195,11 +195,10 @@ def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.T
     return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
 
 
-def _network_prefix(model: BuiltModel) -> str:
-    """Return what the names of the network's own modules begin with in the module that is run."""
-    if model.forward_all is None:
-        return ""
-    inside = next(name for name, module in model.forward_all.named_modules() if module is model.network)
+def network_prefix(module: nn.Module, model: BuiltModel) -> str:
+    """Return what the names of the network's own modules begin with inside a module: ``, or `network.`."""
+    kind = type(model.network)
+    inside = next((name for name, inner in module.named_modules() if type(inner) is kind), "")
     return f"{inside}." if inside else ""
 
 

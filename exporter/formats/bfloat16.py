@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from exporter.artifacts.manifest_fields import RAISED_LAYERS, WEIGHT_DTYPE
 from exporter.engines.base import RuntimeOptions
-from exporter.engines.pytorch import PyTorchRuntime
+from exporter.engines.pytorch import PyTorchRuntime, network_prefix
 from exporter.errors import UsageError
 from exporter.formats.base import WriteRequest
-from exporter.formats.export_module import network_prefix, select_outputs
+from exporter.formats.export_module import select_outputs
 from exporter.formats.held_out import HeldOut
 from exporter.formats.torchscript_variants import make_variant
 from exporter.passes.raise_layers import NONE_RAISED, Raised, raise_layers

@@ -25,13 +25,6 @@ def select_outputs(model: BuiltModel, names: tuple[str, ...]) -> nn.Module:
         raise UsageError(str(error)) from error
 
 
-def network_prefix(module: nn.Module, model: BuiltModel) -> str:
-    """Return what the names of the network's own modules begin with inside an exported module: ``, or `network.`."""
-    kind = type(model.network)
-    inside = next((name for name, inner in module.named_modules() if type(inner) is kind), "")
-    return f"{inside}." if inside else ""
-
-
 def find_layer(module: nn.Module, layer: str) -> tuple[nn.Module, str]:
     """Return the parent of a network's layer inside an exported module, and the layer's name there.
 

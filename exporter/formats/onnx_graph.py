@@ -69,7 +69,8 @@ def export_graph(model: BuiltModel, request: WriteRequest) -> NetworkGraph:
     Raises:
         UsageError: the network needs a newer opset.
     """
-    from exporter.formats.export_module import network_prefix, select_outputs
+    from exporter.engines.pytorch import network_prefix
+    from exporter.formats.export_module import select_outputs
     from exporter.onnx_io.opset import convert_opset
 
     opset, notes = request.opset, list[str]()

@@ -1,6 +1,5 @@
 """Inputs and outputs of an ONNX graph."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -24,7 +23,7 @@ def get_signature(model: onnx.ModelProto) -> Signature:
     """Return the inputs and outputs that a graph declares; an initialiser that is an input too is not listed."""
     weights = {initializer.name for initializer in model.graph.initializer}
     return Signature(
-        tuple(_input_spec(value) for value in model.graph.input if value.name not in weights),
+        tuple(_spec(value, is_input=True) for value in model.graph.input if value.name not in weights),
         tuple(_spec(value) for value in model.graph.output),
     )
 
@@ -39,17 +38,15 @@ def free_size(size: int | str | None) -> int | str:
     return size or "?"
 
 
-def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    """Return what an input is; one whose shape is not stated has an unknown rank, and not rank 0."""
-    unstated = not _tensor_type(value.type).HasField("shape")
-    spec = _spec(value)
-    return replace(spec, shape=("?", UNKNOWN_RANK)) if unstated else spec
+def _spec(value: onnx.ValueInfoProto, *, is_input: bool = False) -> TensorSpec:
+    """Return an input or output; of a sequence or optional value, the shape is that of its items.
 
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    """Return an input or output; of a sequence or optional value, the shape is that of its items."""
-    shape = _tensor_type(value.type).shape
-    sizes = tuple(free_size(dim.dim_value if dim.HasField("dim_value") else dim.dim_param) for dim in shape.dim)
+    An input whose shape is not stated has an unknown rank, and not rank 0.
+    """
+    kind = _tensor_type(value.type)
+    dims = kind.shape.dim
+    sizes = tuple(free_size(dim.dim_value if dim.HasField("dim_value") else dim.dim_param) for dim in dims)
+    sizes = ("?", UNKNOWN_RANK) if is_input and not kind.HasField("shape") else sizes
     return TensorSpec(value.name, _type_name(value.type), sizes)
 
 

@@ -69,13 +69,10 @@ def estimate_graph(path: Path, shapes: Shapes) -> GraphCost:
     weights = {tensor.name for tensor in graph.initializer}
     outputs = {value.name for value in graph.output}
     alive: dict[str, int] = {name: _bytes(sizes, name) for name in shapes}
-    owner: dict[str, str] = {}
     multiply_adds = moved = live = peak = layers = 0
     for node, freed in zip(graph.node, _freed_owners(graph, outputs), strict=True):
         written = sum(_bytes(sizes, name) for name in node.output if name)
-        if node.op_type in VIEWS:
-            owner |= dict.fromkeys(node.output, owner.get(node.input[0], node.input[0]))
-        else:
+        if node.op_type not in VIEWS:
             alive |= {name: _bytes(sizes, name) for name in node.output if name}
             moved += written + sum(_bytes(sizes, name) for name in node.input if name)
             layers += written

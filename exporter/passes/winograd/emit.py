@@ -279,11 +279,5 @@ class WinogradEmitter(Emitter):
 
 def window_order(outputs: int) -> list[int]:
     """Return the order of a tile's outputs in which the four of each 2x2 window are adjacent."""
-    half = outputs // 2
-    return [
-        (2 * row + down) * outputs + 2 * column + right
-        for row in range(half)
-        for column in range(half)
-        for down in range(2)
-        for right in range(2)
-    ]
+    windows = np.arange(outputs**2).reshape(outputs // 2, 2, outputs // 2, 2).swapaxes(1, 2)
+    return windows.ravel().tolist()

@@ -4,8 +4,9 @@ import pytest
 import torch
 from helpers.built import c3d
 
+from exporter.engines.pytorch import network_prefix
 from exporter.errors import UsageError
-from exporter.formats.export_module import find_layer, network_prefix, select_outputs
+from exporter.formats.export_module import find_layer, select_outputs
 from models.built_model import BuiltModel
 
 

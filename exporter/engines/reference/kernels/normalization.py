@@ -39,18 +39,17 @@ def batch_normalization(node: Node, x: Any, scale: Any, bias: Any, mean: Any, va
 
 def instance_normalization(node: Node, x: Any, scale: Any, bias: Any) -> Any:
     """Normalise every channel of every item."""
-    y = _normalize(to_tensor(x).reshape(*x.shape[:2], -1), node.attributes.get("epsilon", EPSILON))[0]
-    y *= to_tensor(scale)[:, None]
-    y += to_tensor(bias)[:, None]
-    return y.reshape(x.shape).numpy()
+    return _normalize_groups(node, x, x.shape[1], scale, bias)
 
 
 def group_normalization(node: Node, x: Any, scale: Any, bias: Any) -> Any:
     """Normalise groups of channels; scale and bias are for every group before opset 21, then for every channel."""
-    groups = node.attributes["num_groups"]
+    return _normalize_groups(node, x, node.attributes["num_groups"], scale, bias)
+
+
+def _normalize_groups(node: Node, x: Any, groups: int, scale: Any, bias: Any) -> Any:
     y = _normalize(to_tensor(x).reshape(x.shape[0], groups, -1), node.attributes.get("epsilon", EPSILON))[0]
-    factors = groups if node.opset < 21 else x.shape[1]
-    y = y.reshape(x.shape[0], factors, -1)
+    y = y.reshape(x.shape[0], len(scale), -1)
     y *= to_tensor(scale)[:, None]
     y += to_tensor(bias)[:, None]
     return y.reshape(x.shape).numpy()
