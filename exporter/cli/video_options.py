@@ -17,6 +17,9 @@ from exporter.errors import UsageError
 from exporter.inference.types import ClipOptions, RayOptions
 from exporter.video.sampling import SHORT, parse_length
 
+EVERY_FRAME = "jfzhang95"
+"""The profile with a step of one frame; `models.preprocessing` is not imported for `--help`."""
+
 
 def parse_names(value: str) -> tuple[str, ...]:
     """Return names separated by commas; the library checks them."""
@@ -64,8 +67,8 @@ clip_options = combine(
     click.option(
         "--step",
         metavar="N|SECONDS",
-        help="From the start of a clip to that of the next: frames (16) or seconds (1s). [default: the profile's, else "
-        "the window]",
+        help="From the start of a clip to that of the next: frames (16) or seconds (1s). The fewer, the longer it "
+        f"takes. [default: the profile's, which is every frame for {EVERY_FRAME}; else the window]",
     ),
     click.option(
         "--clips", type=int, metavar="N", help="This many clips, evenly spaced over the video, in place of --step."

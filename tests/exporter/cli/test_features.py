@@ -7,12 +7,25 @@ import subprocess
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from helpers.colour_videos import write_colours
 from helpers.features import files
 from helpers.run import BIN
 from helpers.video_command import KNOWN, VideoCommand
+
+from exporter.cli.features import features_command
+from exporter.cli.predict import predict_command
+from models.preprocessing.profiles import PROFILES
+
+
+@pytest.mark.parametrize("command", [features_command, predict_command])
+def test_help_names_the_profile_that_takes_a_clip_at_every_frame(command: click.Command) -> None:
+    every_frame = [profile.name for profile in PROFILES if profile.clip_step == 1]
+    (step,) = (option for option in command.params if option.name == "step")
+    assert isinstance(step, click.Option)
+    assert f"every frame for {', '.join(every_frame)};" in (step.help or "")
 
 
 def test_files_and_what_is_printed(video_command: VideoCommand) -> None:
