@@ -104,8 +104,6 @@ class Rewriter:
 
     def rewrite(self, candidate: Candidate) -> Rewritten:
         """Run the passes and write the result into a stage; where onnxruntime rejects it, find the pass and undo it."""
-        if candidate.keep_original:
-            return self._unchanged(candidate)
         rewritten = self._run_passes(candidate)
         if not rewritten.passes.modified:
             return rewritten
@@ -116,18 +114,6 @@ class Rewriter:
             return written
         rewritten = self._run_passes(candidate, lambda model: self._trial(model, stage))
         return self._write(rewritten, stage) if rewritten.passes.modified else rewritten
-
-    def _unchanged(self, candidate: Candidate) -> Rewritten:
-        from exporter.onnx_io.reader import read_model
-        from exporter.passes.base import PassesResult
-
-        options = candidate.options
-        record = DecisionRecord(
-            False, options.max_tile, options.autotune, candidate.raise_opset, structure=self.structure
-        )
-        return Rewritten(
-            candidate, PassesResult(read_model(self.original.path, self.request.inputs.shapes), False, (), ()), record
-        )
 
     def _run_passes(self, candidate: Candidate, opens: Callable[[ir.Model], str | None] | None = None) -> Rewritten:
         from exporter.onnx_io.reader import read_model
@@ -141,7 +127,7 @@ class Rewriter:
             model = read_model(self.original.path, self.request.inputs.shapes)
         with timed(self.seconds, "passes"):
             prepare = prepare_passes(self.request.inputs.shapes, raise_opset=candidate.raise_opset)
-            passes = [*prepare, *build_passes(options, self.progress, measurements)]
+            passes = () if candidate.keep_original else (*prepare, *build_passes(options, self.progress, measurements))
             result = run_passes(model, passes, self.progress, opens)
         self._require_sizes(result)
         record = DecisionRecord(
