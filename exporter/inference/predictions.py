@@ -240,10 +240,10 @@ class PredictResult:
     values: ScoreType
     softmax: bool
     average: ScoreType
-    videos: tuple[VideoPrediction, ...]
-    failures: tuple[VideoFailure, ...]
-    notes: tuple[str, ...]
-    seconds: float
+    videos: tuple[VideoPrediction, ...] = ()
+    failures: tuple[VideoFailure, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:

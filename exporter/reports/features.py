@@ -26,10 +26,10 @@ AGGREGATE_NAMES = {
 
 def print_head(run: FeatureRun, console: Console) -> None:
     """Print the model, the preprocessing, the layers and how clips are taken: known before the first video."""
-    layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in run.layers.items())
-    for name, text in (*describe_inputs(run), ("layer", layers), ("rows", AGGREGATE_NAMES[run.aggregate])):
+    layers = ", ".join(f"{name} ({'x'.join(map(str, shape))})" for name, shape in run.head.layers.items())
+    for name, text in (*describe_inputs(run.head), ("layer", layers), ("rows", AGGREGATE_NAMES[run.head.aggregate])):
         print_field(name, text, console)
-    print_notes(run.notes, console)
+    print_notes(run.head.notes, console)
     if run.kept:
         print_field("resumed", f"{run.kept} of {count(run.total, 'video')} done by an earlier run", console)
     console.print()

@@ -24,6 +24,7 @@ from exporter.reports.formatting import csv_text, format_scores
 from models.errors import count
 
 if TYPE_CHECKING:
+    from exporter.inference.features.types import FeaturesResult
     from exporter.inference.predictions import (
         ClassScore,
         ClipPrediction,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         ScoreType,
         VideoPrediction,
     )
-    from exporter.workflows.features import FeatureRun
     from exporter.workflows.predict import PredictRun
 
 CSV_COLUMNS = (
@@ -51,13 +51,13 @@ CLIP_CLASSES = 3
 """Classes of a clip that the table shows; JSON and CSV have all that were asked for."""
 
 
-def describe_run(run: PredictRun | PredictResult) -> Iterator[tuple[str, str]]:
+def describe_run(run: PredictResult) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what decides the numbers."""
     yield from describe_inputs(run)
     yield "values", describe_values(run.output, run.values, softmax=run.softmax)
 
 
-def describe_inputs(run: PredictRun | PredictResult | FeatureRun) -> Iterator[tuple[str, str]]:
+def describe_inputs(run: PredictResult | FeaturesResult) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of the model, and of what it is given."""
     model = run.model
     yield "model", model.describe()
@@ -104,11 +104,11 @@ class PredictPrinter:
 
     def print_head(self, run: PredictRun) -> None:
         """Print the model, the preprocessing, and how clips are taken."""
-        self._values = run.values
+        self._values = run.head.values
         with self._progress.paused():
-            for name, text in describe_run(run):
+            for name, text in describe_run(run.head):
                 print_field(name, text, self._console)
-            print_notes(run.notes, self._console)
+            print_notes(run.head.notes, self._console)
 
     def print_clip(self, source: str, clip: ClipPrediction) -> None:
         """Print one clip; before the first of a video, its name."""

@@ -49,33 +49,21 @@ class FeatureRun(VideoRun[VideoFeatureFiles]):
     """Features that are being written; made by `open_features`. Videos of earlier runs are yielded first.
 
     Attributes:
-        model: the model that runs.
-        sampling: how clips are taken.
-        layers: {output of the model: shape of its values for one clip}.
-        aggregate: what a row is.
-        format: how the features are stored.
-        output: the folder.
+        head: what is known before the first video: the result without videos and files.
         total: how many videos there are.
         kept: how many of them an earlier run has done.
-        notes: what the user should know.
     """
 
     def __init__(
         self,
-        model: ModelRecord,
-        sampling: SamplingRecord,
+        head: FeaturesResult,
         folder: FeatureFolder,
         jobs: Sequence[Job],
-        notes: tuple[str, ...],
         ready: Iterable[VideoFeatureFiles | VideoFailure],
         started: float,
     ) -> None:
         super().__init__(ready, started)
-        self.model, self.sampling, self.notes = model, sampling, notes
-        self.layers = folder.record.layers
-        self.aggregate: Aggregate = folder.record.aggregate
-        self.format: FeatureFormat = folder.record.format
-        self.output = display(folder.path)
+        self.head = head
         self.total, self.kept = len(jobs), sum(job.done is not None for job in jobs)
         self._folder, self._jobs = folder, jobs
 
@@ -89,19 +77,7 @@ class FeatureRun(VideoRun[VideoFeatureFiles]):
         done = {video.name for video in videos if video.rows}
         without = {failure.source for failure in failures} | {video.source for video in videos if not video.rows}
         files = self._folder.finish({job.name for job in self._jobs if job.source.name in without} - done)
-        return FeaturesResult(
-            self.model,
-            self.sampling,
-            self.layers,
-            self.aggregate,
-            self.format,
-            self.output,
-            videos,
-            failures,
-            files,
-            self.notes,
-            self.seconds,
-        )
+        return replace(self.head, videos=videos, failures=failures, files=files, seconds=self.seconds)
 
 
 def features(request: FeatureRequest, progress: Progress = no_progress) -> Generator[VideoFeatures | VideoFailure]:
@@ -179,7 +155,11 @@ def open_features(
             with closing(write_jobs(model, jobs, folder, sampling, progress, request.ray)) as written:
                 ready = chain(failures, _done_before(jobs), written)
                 notes = (*model.notes, *note_overlap(sampling, request.clips), *folder_notes)
-                yield FeatureRun(described, taken, folder, jobs, notes, ready, started)
+                made = folder.record
+                head = FeaturesResult(
+                    described, taken, made.layers, made.aggregate, made.format, display(folder.path), notes=notes
+                )
+                yield FeatureRun(head, folder, jobs, ready, started)
 
 
 def write_jobs(

@@ -15,11 +15,8 @@ from exporter.inference.pipeline import run_videos
 from exporter.inference.predictions import (
     MAX_PREVIEWED,
     ClipPrediction,
-    ModelRecord,
     PredictRequest,
     PredictResult,
-    SamplingRecord,
-    ScoreType,
     VideoFailure,
     VideoPrediction,
 )
@@ -42,44 +39,16 @@ class PredictRun(VideoRun[VideoPrediction]):
     """A prediction that is under way.
 
     Attributes:
-        model: the model that runs.
-        sampling: how clips are taken.
-        output: the output that classes are ranked by.
-        values: what the numbers are.
-        softmax: whether they are the softmax of the output.
-        average: what is averaged over a video's clips.
-        notes: what the user should know.
+        head: what is known before the first video: the result without videos.
     """
 
-    def __init__(
-        self,
-        model: ModelRecord,
-        sampling: SamplingRecord,
-        ranking: ClassRanking,
-        notes: tuple[str, ...],
-        ready: Iterable[VideoPrediction | VideoFailure],
-        started: float,
-    ) -> None:
+    def __init__(self, head: PredictResult, ready: Iterable[VideoPrediction | VideoFailure], started: float) -> None:
         super().__init__(ready, started)
-        self.model, self.sampling, self.notes = model, sampling, notes
-        self.output, self.softmax = ranking.output, ranking.softmax
-        self.values: ScoreType = ranking.values
-        self.average: ScoreType = ranking.average
+        self.head = head
 
     def result(self) -> PredictResult:
         """Return everything that was yielded until now."""
-        return PredictResult(
-            self.model,
-            self.sampling,
-            self.output,
-            self.values,
-            self.softmax,
-            self.average,
-            self.videos,
-            self.failures,
-            self.notes,
-            self.seconds,
-        )
+        return replace(self.head, videos=self.videos, failures=self.failures, seconds=self.seconds)
 
 
 def predict(request: PredictRequest, progress: Progress = no_progress) -> PredictResult:
@@ -130,14 +99,16 @@ def open_predict(
     else:
         results = predict_on_ray(model, sources, sampling, ranking, request.ray, progress, on_clip)
     with model, closing(results):
-        yield PredictRun(
-            model.record(),
-            record_sampling(sampling),
-            ranking,
-            (*model.notes, *note_overlap(sampling, request.clips)),
-            chain(failures, results),
-            started,
+        head = PredictResult(
+            model=model.record(),
+            sampling=record_sampling(sampling),
+            output=ranking.output,
+            values=ranking.values,
+            softmax=ranking.softmax,
+            average=ranking.average,
+            notes=(*model.notes, *note_overlap(sampling, request.clips)),
         )
+        yield PredictRun(head, chain(failures, results), started)
 
 
 def predict_videos(

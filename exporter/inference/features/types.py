@@ -145,11 +145,11 @@ class FeaturesResult:
     aggregate: Aggregate
     format: FeatureFormat
     output: str
-    videos: tuple[VideoFeatureFiles, ...]
-    failures: tuple[VideoFailure, ...]
-    files: tuple[str, ...]
-    notes: tuple[str, ...]
-    seconds: float
+    videos: tuple[VideoFeatureFiles, ...] = ()
+    failures: tuple[VideoFailure, ...] = ()
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
