@@ -106,20 +106,20 @@ def find_inputs(
     with source.open("float32") as runtime:
         require_repeatable(runtime)
         progress(f"trying inputs of {source.path.name}")
+
+        def accept(tried: ParityOptions, *, batched: bool) -> tuple[InputSet | None, str]:
+            return _first_accepted(make_plans(signature, tried.inputs, roles, batched=batched), runtime, tried)
+
         if batched and may_be_batched(signature, options.inputs, roles):
             varied = replace(_varied(signature, options), inputs=replace(options.inputs, arrays=()))
-            for tried in (varied, options):  # the user's arrays, where nothing that is drawn is accepted
-                plans = make_plans(signature, tried.inputs, roles, batched=True)
-                probes, _ = _first_accepted(plans, runtime, tried)
-                if probes is not None and _is_batched(runtime, probes):
-                    plans = make_plans(signature, options.inputs, roles, batched=True)
-                    inputs, _ = _first_accepted(plans, runtime, options)
-                    if inputs is not None:
-                        return inputs
-                if probes is not None or not options.inputs.arrays:
-                    break
-        plans = make_plans(signature, options.inputs, roles, batched=False)
-        inputs, refusal = _first_accepted(plans, runtime, options)
+            probes, _ = accept(varied, batched=True)
+            if probes is None and options.inputs.arrays:  # nothing that is drawn is accepted
+                probes, _ = accept(options, batched=True)
+            if probes is not None and _is_batched(runtime, probes):
+                inputs, _ = accept(options, batched=True)
+                if inputs is not None:
+                    return inputs
+        inputs, refusal = accept(options, batched=False)
     if inputs is None:
         raise UsageError(
             f"{refusal}; sizes and values tried by default were all refused: give them as --shape NAME=1x3x224x224, "

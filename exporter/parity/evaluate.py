@@ -17,7 +17,6 @@ from exporter.parity.execution import RunResult, RunSpec, StopCondition
 from exporter.parity.feeds import is_printed, parse_outputs
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.held_out import accuracy_failures, bound_notes, make_tolerances, measure_held_out
-from exporter.parity.histogram import error_histograms
 from exporter.parity.input_set import Arrays, InputBatch
 from exporter.parity.near_ties import find_near_ties
 from exporter.parity.overflow import (
@@ -28,8 +27,7 @@ from exporter.parity.overflow import (
 )
 from exporter.parity.own_error import compare_with_own_error, required_share
 from exporter.parity.pairing import find_pairing
-from exporter.parity.preview import preview_frames
-from exporter.parity.rankings import rank_classes
+from exporter.parity.report_details import error_histograms, preview_frames, rank_classes
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.sources import FileSource
 from exporter.parity.tolerance import Tolerance

@@ -24,7 +24,7 @@ from exporter.parity.claims import FULL_PRECISION, is_quantised_since, stated_pr
 from exporter.parity.execution import RunResult, RunSpec
 from exporter.parity.golden import GoldenOutputs
 from exporter.parity.input_set import InputBatch, InputSet
-from exporter.parity.rankings import equal_classes
+from exporter.parity.report_details import equal_classes
 from exporter.parity.row_tolerances import AccuracyBound, Tolerances
 from exporter.parity.sources import NetworkSource
 from exporter.parity.tolerance import (

@@ -102,13 +102,10 @@ class _Matcher:
     def by_name(self, layer: str, unused: Sequence[int], _near: range) -> LayerMatch | None:
         """Find the value of that name, which diverges."""
         index = self.named.get(layer)
-        if (
-            index is None
-            or index not in unused
-            or not _same_layout(self.values[self.names[index]], self.float64[layer])
-        ):
+        if index is None or index not in unused:
             return None
-        return None if self._is_another(index, layer) else self._measure(index, layer, "name")
+        fits = any(True for _ in _layouts(self.values[self.names[index]], self.float64[layer]))
+        return self._measure(index, layer, "name") if fits and not self._is_another(index, layer) else None
 
     def by_similarity(self, layer: str, unused: Sequence[int], near: range) -> LayerMatch | None:
         """Find the most similar value between the neighbours."""
@@ -178,10 +175,6 @@ def _strip_suffix(name: str) -> str:
     """Return a value's name without what exporters add: `/conv1/Conv_output_0` and `conv1.out` are `conv1`."""
     name = re.sub(r"(\.out|_output_\d+|:\d+)$", "", name.strip("/"))
     return re.sub(r"/(Conv|Gemm|MaxPool|Flatten)$", "", name)
-
-
-def _same_layout(values: NDArray[Any], wanted: NDArray[Any]) -> bool:
-    return next(_layouts(values, wanted), None) is not None
 
 
 def _layouts(values: NDArray[Any], wanted: NDArray[Any]) -> Iterator[NDArray[np.float64]]:

@@ -68,14 +68,14 @@ def slices(use: InputUse) -> list[tuple[int, int]]:
     return ranges
 
 
-def frame_length(use: InputUse) -> int | None:
+def frame_length(use: InputUse) -> list[int] | None:
     """Return the length of the frames of an STFT: that of its window, else what its spectrum shows."""
     window, spectrum, constant = use.input_shape(2), use.output_shape, use.constant(3)
     if constant or window:
-        return int(constant[0]) if constant else window[0] if window else None
+        return [int(length) for length in (constant or window or ())[:1]]
     if spectrum is None:
         return None
-    return 2 * (spectrum[2] - 1) if use.attribute("onesided", 1) else spectrum[2]
+    return [2 * (spectrum[2] - 1) if use.attribute("onesided", 1) else spectrum[2]]
 
 
 def frame_step(use: InputUse) -> RoleValue:
@@ -84,14 +84,8 @@ def frame_step(use: InputUse) -> RoleValue:
     if signal is None or length is None:
         return None
     if spectrum is not None and spectrum[1] > 1:
-        return [max(1, (signal[1] - length) // (spectrum[1] - 1))]
-    return [max(1, length // 2)]
-
-
-def frame_length_value(use: InputUse) -> RoleValue:
-    """Return the length of the frames as the value of an input."""
-    length = frame_length(use)
-    return None if length is None else [length]
+        return [max(1, (signal[1] - length[0]) // (spectrum[1] - 1))]
+    return [max(1, length[0] // 2)]
 
 
 def dft_length(use: InputUse) -> RoleValue:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import onnx
 
+from exporter.onnx_io.dtypes import FLOAT_TYPES
 from exporter.onnx_io.subgraphs import all_graphs
 from exporter.parity.input_roles.input_use import InputUse, RoleValue
 
@@ -22,7 +23,6 @@ SHAPES = {("Reshape", 1), ("Expand", 1), ("ConstantOfShape", 0), ("Range", 1)}
 """(operator, position) of inputs that are sizes."""
 RANKS = (3, 4, 5)
 """Of images with one, two or three spatial axes."""
-FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 FIRST_SIZE = 4
 """The first of the spatial sizes where nothing states them; the next axis has one more, so that no two are equal."""
@@ -31,7 +31,7 @@ FIRST_SIZE = 4
 def find_image_sizes(graph: onnx.GraphProto, inputs: Iterable[str]) -> dict[str, onnx.NodeProto]:
     """Return {input: a node that stands for the graph} for those of `inputs` that hold the sizes of images."""
     inputs = {*inputs}
-    data = next((port.name for port in graph.input if port.type.tensor_type.elem_type in FLOATS), None)
+    data = next((port.name for port in graph.input if port.type.tensor_type.elem_type in FLOAT_TYPES), None)
     candidates = [port.name for port in graph.input if port.name in inputs and _is_short_vector(port)]
     if data is None or not candidates or not graph.output:
         return {}

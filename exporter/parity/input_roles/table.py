@@ -66,7 +66,7 @@ ROLES: Mapping[tuple[str, int], Derive] = {
     ("NonMaxSuppression", 3): _constant([0.5]),
     ("NonMaxSuppression", 4): _constant([0.0]),
     ("STFT", 1): axes.frame_step,
-    ("STFT", 3): axes.frame_length_value,
+    ("STFT", 3): axes.frame_length,
     ("DFT", 1): axes.dft_length,
     ("DFT", 2): axes.signal_axis,
     **{(f"{name}Window", 0): sizes.length for name in ("Hann", "Hamming", "Blackman")},

@@ -1,14 +1,16 @@
-"""Every number is counted once, in the bin that its error divided by its budget falls into."""
+"""Histograms count every number once, in the bin of its error divided by its budget; frames are of the worst clips."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.golden import known_golden, run_result
+from helpers.reports import comparison
 from numpy.typing import NDArray
 
 from exporter.parity.compare import Expected, compare
-from exporter.parity.histogram import BIN_EDGES, error_histograms
+from exporter.parity.input_set import InputSet
+from exporter.parity.report_details import BIN_EDGES, MAX_CLIPS, error_histograms, preview_frames
 from exporter.parity.row_tolerances import Tolerances
 from exporter.parity.tolerance import SNR_TOLERANCES, AllcloseTolerance, Float32RelativeTolerance, Tolerance
 from exporter.results import ErrorHistogram
@@ -99,3 +101,16 @@ def test_an_error_where_none_is_allowed_is_in_the_last_bin() -> None:
     )
     assert found.artifact_exact == 1
     assert found.artifact[-1] == 1
+
+
+def test_frames_of_the_clips_that_use_most_of_their_budget() -> None:
+    frames = {
+        row: np.full((16, 4, 5, 3), row, np.uint8) + np.arange(16, dtype=np.uint8)[:, None, None, None]
+        for row in range(30)
+    }
+    inputs = InputSet.of_rows({"x": np.zeros((30, 1))}, tuple(f"c{row}" for row in range(30)), frames)
+    previews = preview_frames(inputs, [comparison(f"c{row}", row / 100) for row in range(30)])
+    assert [clip.input for clip in previews] == [f"c{row}" for row in range(30 - MAX_CLIPS, 30)]
+    assert (previews[0].width, previews[0].height, previews[0].numbers) == (5, 4, (1, 4, 7, 10, 13, 16))
+    assert [set(frame) for frame in previews[0].frames] == [{6 + number - 1} for number in previews[0].numbers]
+    assert {len(frame) for frame in previews[0].frames} == {4 * 5 * 3}
