@@ -132,9 +132,7 @@ def _readers(folder: Path) -> tuple[Target, ...]:
         Target("tensorflow-v1", from_file("fuzz.model", read_tf_checkpoint), (f"{where}tensorflow.py", wire), 2),
         Target("tensorflow-index", from_file("ckpt.index", read_tf_checkpoint), (f"{where}tensorflow.py", wire), 2),
         Target("mxnet", from_file("fuzz.params", read_mxnet), (f"{where}mxnet.py",), 2),
-        Target(
-            "npy", from_file("fuzz.npy", read_npy), (f"{where}npy.py", f"{where}object_arrays.py"), allowed=("compile",)
-        ),
+        Target("npy", from_file("fuzz.npy", read_npy), (f"{where}npy.py",), allowed=("compile",)),
         Target("npz-member", zipped, (f"{where}npz.py",), 2, allowed=("compile",)),
         Target("npz", parse_npz, (f"{where}npz.py", f"{where}zip_archive.py"), allowed=("compile", *CODECS)),
         Target(

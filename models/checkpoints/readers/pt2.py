@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from models.checkpoints.contents import MAX_TENSORS
-from models.checkpoints.metadata import Conventions, read_conventions
+from models.checkpoints.metadata import Conventions
 from models.checkpoints.pickled_modules import as_triple, pool5_convention
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import Budget
@@ -24,7 +24,7 @@ from models.checkpoints.pt2_schema import SCALAR_TYPES, WEIGHTS_CONFIG, TensorMe
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.torch_archive import TorchArchive
 from models.checkpoints.readers.zip_archive import is_zip, member_names
-from models.config import MANIFEST_KEY, InputSize
+from models.config import InputSize
 from models.errors import CheckpointError
 from models.pooling import Pool5
 
@@ -34,24 +34,8 @@ PROGRAM = re.compile(r"models/[^/]+\.json")
 MAX_POOL = "torch.ops.aten.max_pool3d.default"
 
 
-class _Named(msgspec.Struct):
-    name: str
-
-
-class _InputArgument(msgspec.Struct):
-    as_tensor: _Named | None = None
-
-
-class _UserInput(msgspec.Struct):
-    arg: _InputArgument
-
-
-class _InputSpec(msgspec.Struct):
-    user_input: _UserInput | None = None
-
-
 class _Signature(msgspec.Struct):
-    input_specs: list[_InputSpec]
+    input_specs: list[dict[str, Any]]
 
 
 class _Argument(msgspec.Struct):
@@ -117,8 +101,7 @@ def _tensor(archive: TorchArchive, name: str, weight: Weight, storages: dict[str
 
 def _read_conventions(archive: TorchArchive) -> Conventions:
     """Return what the manifest in the file states, if it has one, and what the program shows."""
-    manifest = archive.read(f"extra/{MANIFEST_KEY}", MAX_JSON)
-    stated = read_conventions({} if manifest is None else {MANIFEST_KEY: manifest.decode()})
+    stated = archive.read_conventions()
     programs = [name for name in archive.names if PROGRAM.fullmatch(name)]
     if len(programs) != 1:
         return stated
@@ -139,10 +122,11 @@ def _pool5(node: _Node) -> Pool5 | None:
 
 def _input_size(module: _GraphModule) -> InputSize | None:
     """Return the clip's size where the program's only input has a batch axis and four fixed ones."""
-    inputs = [spec.user_input.arg for spec in module.signature.input_specs if spec.user_input is not None]
-    if len(inputs) != 1 or inputs[0].as_tensor is None:
-        return None
-    meta = module.graph.tensor_values.get(inputs[0].as_tensor.name)
+    match [spec["user_input"] for spec in module.signature.input_specs if spec.get("user_input") is not None]:
+        case [{"arg": {"as_tensor": {"name": str(name)}}}]:
+            meta = module.graph.tensor_values.get(name)
+        case _:
+            return None
     match None if meta is None else meta.shape:
         case [_, int(channels), int(frames), int(height), int(width)] if min(channels, frames, height, width) > 0:
             return channels, frames, height, width

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import zipfile
 
+from models.checkpoints.metadata import Conventions, read_conventions
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.reader import PickleContent, read_torch_zip
 from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.zip_archive import verified_members
+from models.config import MANIFEST_KEY, MAX_MANIFEST_BYTES
 from models.errors import CheckpointError
 from models.unpacking import BAD_ZIP
 
@@ -76,6 +78,15 @@ class TorchArchive:
                 return archive.read(member.info)
         except BAD_ZIP as error:
             raise CheckpointError(f"the archive is damaged: {error}") from error
+
+    def read_conventions(self) -> Conventions:
+        """Return what the manifest in the archive states; nothing where this project did not write it.
+
+        Raises:
+            CheckpointError: the manifest is too large, damaged, or no valid one.
+        """
+        manifest = self.read(f"extra/{MANIFEST_KEY}", MAX_MANIFEST_BYTES)
+        return read_conventions({} if manifest is None else {MANIFEST_KEY: manifest.decode(errors="replace")})
 
     @property
     def big_endian(self) -> bool:

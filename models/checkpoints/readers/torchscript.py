@@ -12,20 +12,17 @@ import re
 from typing import cast
 
 from models.checkpoints.contents import NotBuilt
-from models.checkpoints.metadata import read_conventions
 from models.checkpoints.pickled_modules import MAX_POOL
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.torch_archive import PICKLE, TorchArchive
 from models.checkpoints.readers.zip_archive import is_zip, member_names
-from models.config import MANIFEST_KEY
 from models.errors import CheckpointError
 
 CONSTANTS = "constants.pkl"
 """A member that TorchScript archives have and others do not."""
 MAX_CODE = 1 << 20
 """Bytes of the text of one class."""
-MAX_MANIFEST = 16 << 20
 POOL_CLASS = re.compile(r"__torch__\.torch\.nn\.modules\.pooling\.(?:___torch_mangle_[0-9]+\.)?MaxPool3d")
 _SIZES = r"(\[[0-9]{1,9}, [0-9]{1,9}, [0-9]{1,9}\])"
 POOL_CALL = re.compile(rf"\w+\(\w+, {_SIZES}, {_SIZES}, {_SIZES}, \[1, 1, 1\](?:, (True|False))?[,)]")
@@ -49,8 +46,7 @@ def read_torchscript(file: MappedFile) -> ReadResult:
     except PickleError as error:
         raise CheckpointError(f"not a valid TorchScript archive: {error}") from error
     _describe_pools(archive, read.content)
-    manifest = archive.read(f"extra/{MANIFEST_KEY}", MAX_MANIFEST)
-    stated = read_conventions({} if manifest is None else {MANIFEST_KEY: manifest.decode(errors="replace")})
+    stated = archive.read_conventions()
     result = ReadResult(read.content, "TorchScript", stated, not_built=read.not_built, hazards=read.hazards)
     if not result.tensors:
         raise CheckpointError(
