@@ -13,7 +13,6 @@ decodes a video's next frames while those before them are converted and resized.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any
 
@@ -48,14 +47,8 @@ JOIN_SECONDS = 10.0
 may take longer; its thread is a daemon and ends with the process."""
 
 
-@dataclass(frozen=True)
-class _Crash:
-    """An error of a decoder's thread that is not the video's."""
-
-    error: BaseException
-
-
-_Queues = VideoQueues[DecodedClip | VideoEnd | _Crash]
+_Queues = VideoQueues[DecodedClip | VideoEnd | BaseException]
+"""What decoders found; an error is one of a decoder's thread that is not the video's."""
 
 
 def run_videos(
@@ -102,8 +95,8 @@ def run_videos(
             event = None
             while not isinstance(event, VideoEnd):
                 event = queues.get(number)
-                if isinstance(event, _Crash):
-                    raise event.error
+                if isinstance(event, BaseException):
+                    raise event
                 yield from batches.add(event)
         yield from batches.flush()
     finally:
@@ -150,7 +143,7 @@ class _Decoder:
             try:
                 event = self._decode(number, self._sources[number])
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                event = _Crash(error)
+                event = error
             if event is None or not self._queues.put(number, event):
                 return
 

@@ -16,7 +16,7 @@ from exporter.inference.clip_input import ClipInput
 from exporter.inference.types import InferenceOptions
 from models.preprocessing.profiles import UNKNOWN, describe_profiles
 from models.preprocessing.recipe import Preprocessing
-from models.preprocessing.selection import ChosenProfile, choose_profile, recorded_profile
+from models.preprocessing.selection import choose_profile, recorded_profile
 
 if TYPE_CHECKING:
     from exporter.video.types import Transform
@@ -55,7 +55,12 @@ def choose_preprocessing(
                 f"{artifact.path.name} has its preprocessing inside; --preprocess and --mean are for a model without"
             )
         return VideoPreprocessing(recorded or UNKNOWN, None, np.ascontiguousarray)
-    chosen = _choose(artifact, recorded or UNKNOWN, clip_input, options)
+    require_known_profile(artifact.path, recorded, options)
+    profile = recorded or UNKNOWN
+    if options.preprocess is None and options.mean is None:
+        chosen = recorded_profile(profile, clip_input.size, artifact.path.parent)
+    else:
+        chosen = choose_profile(profile, clip_input.size, options.preprocess, options.mean)
     assert chosen.preprocessing is not None
     from models.preprocessing.frames import ClipTransform, FrameTransform
 
@@ -84,12 +89,3 @@ def require_known_profile(source: str | Path, recorded: Preprocessing | None, op
         f"{source}: which preprocessing its weights expect is not recorded; name it with --preprocess NAME|FILE: "
         f"{describe_profiles()}"
     )
-
-
-def _choose(
-    artifact: LoadedArtifact, recorded: Preprocessing, clip_input: ClipInput, options: InferenceOptions
-) -> ChosenProfile:
-    require_known_profile(artifact.path, recorded, options)
-    if options.preprocess is None and options.mean is None:
-        return recorded_profile(recorded, clip_input.size, artifact.path.parent)
-    return choose_profile(recorded, clip_input.size, options.preprocess, options.mean)

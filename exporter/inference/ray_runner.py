@@ -72,26 +72,6 @@ def map_videos(
                 yield number, result
 
 
-def run_videos_on_ray(
-    model: VideoModel,
-    sources: Sequence[Source],
-    sampling: Sampling,
-    options: RayOptions,
-    progress: Progress = no_progress,
-) -> Generator[ClipOutputs | VideoEnd]:
-    """Run a model over videos, as `exporter.inference.pipeline.run_videos`, on the workers of a cluster.
-
-    The outputs of a video arrive together. Args and errors are those of `map_videos`.
-    """
-    work = partial(_run_video, sampling=sampling)
-    with closing(map_videos(model, sources, work, options, progress)) as results:
-        for number, events in results:
-            if isinstance(events, VideoError):
-                yield VideoEnd(sources[number].name, number, 0, error=events)
-            else:
-                yield from events
-
-
 def run_videos_anywhere(
     model: VideoModel,
     sources: Sequence[Source],
@@ -99,10 +79,20 @@ def run_videos_anywhere(
     options: RayOptions | None,
     progress: Progress = no_progress,
 ) -> Generator[ClipOutputs | VideoEnd]:
-    """Run a model over videos: in this process, which needs the model entered, or on the workers of a cluster."""
+    """Run a model over videos: in this process, which needs the model entered, or on the workers of a cluster.
+
+    From a cluster the outputs of a video arrive together. Args and errors are those of `run_videos` and `map_videos`.
+    """
     if options is None:
-        return run_videos(model, sources, sampling, progress)
-    return run_videos_on_ray(model, sources, sampling, options, progress)
+        yield from run_videos(model, sources, sampling, progress)
+        return
+    work = partial(_run_video, sampling=sampling)
+    with closing(map_videos(model, sources, work, options, progress)) as results:
+        for number, events in results:
+            if isinstance(events, VideoError):
+                yield VideoEnd(sources[number].name, number, 0, error=events)
+            else:
+                yield from events
 
 
 def _run_video(model: VideoModel, source: Source, number: int, sampling: Sampling) -> list[ClipOutputs | VideoEnd]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -18,13 +17,6 @@ MAX_BYTES = 16 << 20
 at least one."""
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """What reading the frames raised."""
-
-    error: BaseException
-
-
 class FramesAhead:
     """An iterator over the same frames, which are decoded ahead in a thread. It ends, or raises, as they do.
 
@@ -35,7 +27,7 @@ class FramesAhead:
 
     def __init__(self, frames: Iterator[VideoFrame], wait: Callable[[], None]) -> None:
         self._frames, self._wait = frames, wait
-        self._decoded: SimpleQueue[VideoFrame | _Failure | None] = SimpleQueue()
+        self._decoded: SimpleQueue[VideoFrame | BaseException | None] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()  # an item for each frame that was taken
         self._ended = self._closed = False
         self._thread = Thread(target=self._run, name="frames ahead", daemon=True)
@@ -48,11 +40,9 @@ class FramesAhead:
         if self._ended:
             raise StopIteration
         frame = self._decoded.get()
-        if frame is None or isinstance(frame, _Failure):
+        if frame is None or isinstance(frame, BaseException):
             self._ended = True
-            if isinstance(frame, _Failure):
-                raise frame.error
-            raise StopIteration
+            raise StopIteration if frame is None else frame
         self._room.put(None)
         return frame
 
@@ -81,4 +71,4 @@ class FramesAhead:
                 waiting.append(sum(plane.buffer_size for plane in frame.planes))
                 del frame  # the caller's alone
         except BaseException as error:  # noqa: BLE001 - raised again where the frame is taken
-            self._decoded.put(_Failure(error))
+            self._decoded.put(error)

@@ -99,9 +99,12 @@ def _describe_chosen(
         facts["layout"] = f"{layout.name}: {layout.title}"
         facts["key"] = chosen.key or "none"
         facts["prefix"] = chosen.prefix or "none"
-        variant = _find_variant(checkpoint, options)
-        facts["pool5"] = _POOLS.get(variant) or checkpoint.pool5 or "not stated by these names"
-        facts["preprocessing"] = _describe_profile(checkpoint, options)
+        try:
+            config = plan(checkpoint, options).config
+        except CheckpointError:  # the network is not known, but its origin is
+            config = None
+        facts["pool5"] = _POOLS.get(config and config.variant) or checkpoint.pool5 or "not stated by these names"
+        facts["preprocessing"] = _describe_profile(config or C3DConfig(), checkpoint)
         names = checkpoint.class_names
         facts |= _describe_classes(checkpoint, names)
         if notes := checkpoint.extra.notes():
@@ -125,19 +128,7 @@ _POOLS: Mapping[Variant | None, str] = MappingProxyType(
 """{variant: its pool5}, of those with one of their own."""
 
 
-def _find_variant(checkpoint: Checkpoint, options: BuildOptions) -> Variant | None:
-    """Return the variant; None where the structure of the network is not known."""
-    try:
-        return plan(checkpoint, options).config.variant
-    except C3DExportError:
-        return None
-
-
-def _describe_profile(checkpoint: Checkpoint, options: BuildOptions) -> str:
-    try:
-        config = plan(checkpoint, options).config
-    except CheckpointError:  # the network is not known, but its origin is
-        config = C3DConfig()
+def _describe_profile(config: C3DConfig, checkpoint: Checkpoint) -> str:
     profile = fit_preprocessing(config, checkpoint)
     if profile is None:
         return f"none for clips of {count(config.channels, 'channel')}"

@@ -88,9 +88,7 @@ def get_class_names(name: str) -> ClassNames:
     Raises:
         KeyError: there is no such list.
     """
-    (row,) = [row for row in CLASS_LISTS if row.name == name] or [None]
-    if row is None:
-        raise KeyError(name)
+    row = {row.name: row for row in CLASS_LISTS}[name]
     from importlib import resources
 
     text = resources.files(__name__).joinpath(row.file).read_text(encoding="utf-8")

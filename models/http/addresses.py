@@ -9,7 +9,7 @@ import contextlib
 import netrc
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
@@ -98,8 +98,7 @@ def redirected(current: Address, location: str | None) -> Address:
         found = parse_address(redirect_target(current.url, location))
     except UsageError:
         raise ResponseError("it redirects to a malformed address") from None
-    authorization = current.authorization if found.origin == current.origin else None
-    return Address(found.url, found.display, found.origin, found.key, authorization)
+    return replace(found, authorization=current.authorization if found.origin == current.origin else None)
 
 
 def redirect_target(url: str, location: str | None) -> str:

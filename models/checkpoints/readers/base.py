@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -43,6 +43,7 @@ class MappedFile:
         member: its name in the archive, or without the suffix of its compression.
         limit: the bytes that what it was unpacked from may unpack to; None for the user's own file.
         find_beside: finds a file of the same folder of the archive.
+        others: {name: file} of the same folder that were opened, see `beside`.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class MappedFile:
     member: str = ""
     limit: int | None = None
     find_beside: Callable[[str], MappedFile | None] | None = None
+    others: dict[str, MappedFile] = field(default_factory=dict[str, "MappedFile"])
 
     @property
     def name(self) -> str:
@@ -91,11 +93,16 @@ class MappedFile:
             self.data.madvise(mmap.MADV_DONTNEED)
 
     def beside(self, name: str) -> MappedFile | None:
-        """Return the file called `name` in this file's own folder, or None if it has no such plain file.
+        """Return the file called `name` in this file's own folder, opened once; None if it has no such plain file.
 
         Args:
             name: a plain name, without folders.
         """
+        if name not in self.others and (other := self._open_beside(name)) is not None:
+            self.others[name] = other
+        return self.others.get(name)
+
+    def _open_beside(self, name: str) -> MappedFile | None:
         if not is_plain_name(name):
             return None
         if self.find_beside is not None:

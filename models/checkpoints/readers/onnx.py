@@ -7,7 +7,7 @@ onnx/onnx.proto of the ONNX project.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -39,59 +39,39 @@ _WHOLE = re.compile(r"[0-9]{1,19}")
 POOL5_WINDOWS = (2, 2, 2)
 
 
-@dataclass
-class _Opened:
-    """The model file and the data files it refers to, each opened once."""
-
-    file: MappedFile
-    others: dict[str, MappedFile] = field(default_factory=dict)
-
-    def beside(self, name: str, location: str) -> MappedFile:
-        """Return the data file called `location`, which must be a plain file in the model's own folder."""
-        if location not in self.others:
-            other = self.file.beside(location)
-            if other is None:
-                raise CheckpointError(
-                    f"the data of {name} should be in {location!r}, which is not a file of its folder"
-                )
-            self.others[location] = other
-        return self.others[location]
-
-
 def read_onnx(file: MappedFile) -> ReadResult:
     """Read a model's initialisers, mapped, and the conventions that it states.
 
     Raises:
         CheckpointError: not an ONNX model, truncated, or data that is not where it should be.
     """
-    opened = _Opened(file)
     try:
-        model = opened.file.wire.members(Field(0, BYTES, 0, file.size, 0))
+        model = file.wire.members(Field(0, BYTES, 0, file.size, 0))
         graphs = [span for span in model.get(7, []) if span.wire == BYTES]
         if not graphs:
             raise CheckpointError("not an ONNX model: it has no graph")
-        graph = opened.file.wire.members(graphs[-1])
+        graph = file.wire.members(graphs[-1])
         if len(graph.get(5, [])) > MAX_TENSORS:
             raise CheckpointError(f"more than {MAX_TENSORS} tensors")
-        found = (_tensor(opened, span) for span in graph.get(5, []))
+        found = (_tensor(file, span) for span in graph.get(5, []))
         tensors = {name: tensor for name, tensor in found if tensor is not None}
-        pool5 = _pool5(opened, graph.get(1, []))
-        size = _input_size(opened, graph.get(11, []), tensors.keys())
-        reported = read_conventions(opened.file.wire.pairs(model.get(14, [])))
+        pool5 = _pool5(file, graph.get(1, []))
+        size = _input_size(file, graph.get(11, []), tensors.keys())
+        reported = read_conventions(file.wire.pairs(model.get(14, [])))
     except WireError as error:
         raise CheckpointError(f"not a valid ONNX model, or truncated: {error}") from error
     conventions = replace(reported, pool5=pool5 or reported.pool5, input_size=size or reported.input_size)
-    return ReadResult(tensors, "ONNX", conventions, others=tuple(opened.others.values()))
+    return ReadResult(tensors, "ONNX", conventions, others=tuple(file.others.values()))
 
 
-def _tensor(opened: _Opened, span: Field) -> tuple[str, FileTensor | None]:
+def _tensor(file: MappedFile, span: Field) -> tuple[str, FileTensor | None]:
     """Return an initialiser's name and its values; None where it is no weight.
 
     TensorProto: dims 1, data_type 2, float_data 4, name 8, raw_data 9, external_data 13, data_location 14.
     """
-    members = opened.file.wire.members(span)
-    name = opened.file.wire.text(members[8][-1]) if 8 in members else ""
-    shape = tuple(size for dim in members.get(1, []) for size in opened.file.wire.packed(dim))
+    members = file.wire.members(span)
+    name = file.wire.text(members[8][-1]) if 8 in members else ""
+    shape = tuple(size for dim in members.get(1, []) for size in file.wire.packed(dim))
     kind = members[2][-1].value if 2 in members else 0
     if kind in ARGUMENTS or name.startswith(CONSTANTS):
         return name, None
@@ -100,15 +80,17 @@ def _tensor(opened: _Opened, span: Field) -> tuple[str, FileTensor | None]:
         raise CheckpointError(f"{name} is {what}; weights must be floats of 16 bits or more")
     dtype = DTYPES[kind]
     if 14 in members and members[14][-1].value == EXTERNAL:
-        entries = opened.file.wire.pairs(members.get(13, []))
-        other = opened.beside(name, entries.get("location", ""))
+        entries = file.wire.pairs(members.get(13, []))
+        location = entries.get("location", "")
+        if (other := file.beside(location)) is None:
+            raise CheckpointError(f"the data of {name} should be in {location!r}, which is not a file of its folder")
         offset, length = (_number(name, entries.get(key, "")) for key in ("offset", "length"))
         with naming(other.name):
             return name, other.tensor(name, dtype, shape, offset or 0, other.size if length is None else length)
     runs = [run for number in (9, 4) for run in members.get(number, []) if run.wire == BYTES]
     if len(runs) != 1 or (4 in members and dtype != FLOAT32):
         raise CheckpointError(f"{name}: its numbers are missing, or in more than one field")
-    return name, opened.file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)
+    return name, file.tensor(name, dtype, shape, runs[0].start, runs[0].end - runs[0].start)
 
 
 def _number(name: str, text: str) -> int | None:
@@ -119,19 +101,19 @@ def _number(name: str, text: str) -> int | None:
     return int(text)
 
 
-def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
+def _pool5(file: MappedFile, nodes: list[Field]) -> Pool5 | None:
     """Return the convention of the last MaxPool, if it has the windows of pool5.
 
     NodeProto: op_type 4, attribute 5. AttributeProto: name 1, i 3, ints 8.
     """
     for span in reversed(nodes):
-        node = opened.file.wire.members(span)
-        if 4 not in node or opened.file.wire.text(node[4][-1]) != "MaxPool":
+        node = file.wire.members(span)
+        if 4 not in node or file.wire.text(node[4][-1]) != "MaxPool":
             continue
         ceil, sizes = False, dict[str, tuple[int, ...]]()
-        for attribute in (opened.file.wire.members(span) for span in node.get(5, [])):
-            key = opened.file.wire.text(attribute[1][-1]) if 1 in attribute else ""
-            sizes[key] = tuple(size for run in attribute.get(8, []) for size in opened.file.wire.packed(run))
+        for attribute in (file.wire.members(span) for span in node.get(5, [])):
+            key = file.wire.text(attribute[1][-1]) if 1 in attribute else ""
+            sizes[key] = tuple(size for run in attribute.get(8, []) for size in file.wire.packed(run))
             if key == "ceil_mode":
                 ceil = any(entry.wire == VARINT and signed(entry.value) for entry in attribute.get(3, []))
         if sizes.get("kernel_shape") != POOL5_WINDOWS:
@@ -141,19 +123,19 @@ def _pool5(opened: _Opened, nodes: list[Field]) -> Pool5 | None:
     return None
 
 
-def _input_size(opened: _Opened, inputs: list[Field], initializers: Collection[str]) -> InputSize | None:
+def _input_size(file: MappedFile, inputs: list[Field], initializers: Collection[str]) -> InputSize | None:
     """Return the clip's size where the graph's input has a batch axis and four fixed ones.
 
     ValueInfoProto: name 1, type 2. TypeProto: tensor_type 1. Its shape 2. TensorShapeProto: dim 1. Its dim_value 1.
     """
     for span in inputs:
-        value = opened.file.wire.members(span)
-        if 1 not in value or opened.file.wire.text(value[1][-1]) in initializers:
+        value = file.wire.members(span)
+        if 1 not in value or file.wire.text(value[1][-1]) in initializers:
             continue
         spans = value.get(2, [])
         for number in (1, 2):
-            spans = [inner for span in spans for inner in opened.file.wire.members(span).get(number, [])]
-        dims = [opened.file.wire.members(dim) for span in spans for dim in opened.file.wire.members(span).get(1, [])]
+            spans = [inner for span in spans for inner in file.wire.members(span).get(number, [])]
+        dims = [file.wire.members(dim) for span in spans for dim in file.wire.members(span).get(1, [])]
         sizes = [dim[1][-1].value if 1 in dim else 0 for dim in dims]
         if len(sizes) == 1 + len(CLIP_SHAPE) and all(size > 0 for size in sizes[1:]):
             _, channels, frames, height, width = sizes

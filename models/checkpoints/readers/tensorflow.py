@@ -164,7 +164,6 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
     shards = _number(header, 1)
     if _number(header, 2):
         raise CheckpointError("written on a big-endian machine, which is not supported")
-    opened: dict[int, MappedFile] = {}
     tensors: dict[str, FileTensor] = {}
     for entry in entries[1:]:
         name = entry.key.decode("utf-8", "backslashreplace").removesuffix(OBJECT_VALUE)
@@ -173,13 +172,11 @@ def _bundle(file: MappedFile, entries: list[Entry], header: Members) -> ReadResu
             raise CheckpointError(f"{name} is a partitioned variable; save it again in one piece")
         if _number(members, 1) not in DTYPES:
             continue  # strings of the object graph and the like
-        kind, shard = _dtype(name, _number(members, 1)), _number(members, 3)
-        if shard not in opened:
-            opened[shard] = _shard(file, shard, shards)
+        kind, shard = DTYPES[_number(members, 1)], _shard(file, _number(members, 3), shards)
         offset, size = _number(members, 4), _number(members, 5)
-        with naming(opened[shard].name):
-            tensors[name] = opened[shard].tensor(name, kind, _shape(file, members, 2), offset, size)
-    others = tuple(opened[shard] for shard in sorted(opened))
+        with naming(shard.name):
+            tensors[name] = shard.tensor(name, kind, _shape(file, members, 2), offset, size)
+    others = tuple(file.others[name] for name in sorted(file.others))
     return ReadResult(_with_averages(tensors), "TensorFlow V2", others=others)
 
 

@@ -21,7 +21,7 @@ from helpers.videos import moving, write_video
 from exporter.errors import UsageError
 from exporter.inference import ray_runner
 from exporter.inference.model import open_video_model
-from exporter.inference.ray_runner import map_videos, run_videos_on_ray, worker_options
+from exporter.inference.ray_runner import map_videos, run_videos_anywhere, worker_options
 from exporter.inference.types import InferenceOptions, RayOptions, VideoEnd
 from exporter.requests import ExportRequest
 from exporter.types import ComputePrecision, PrecisionOptions
@@ -86,7 +86,7 @@ def test_a_video_with_too_many_values_ends_with_an_error(
     monkeypatch.setattr(ray_runner, "MAX_RESULT_BYTES", 200)  # 10 clips of 5 scores
     model = open_video_model(narrow_artifacts.artifacts[0].path, InferenceOptions(preprocess=PROFILE))
     sources = [Source(str(videos / f"{number}.mkv"), f"{number}.mkv") for number in (0, 1)]
-    events = list(run_videos_on_ray(model, sources, Sampling(16, step=1), RayOptions()))
+    events = list(run_videos_anywhere(model, sources, Sampling(16, step=1), RayOptions()))
     ends = [event for event in events if isinstance(event, VideoEnd)]
     assert [event.number for event in events if not isinstance(event, VideoEnd)] == [0] * 9
     assert [end.number for end in ends] == [0, 1]
