@@ -9,9 +9,9 @@ from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.manifest import Manifest
 from exporter.errors import ArtifactError
 from exporter.types import UNKNOWN_RANK
+from models.preprocessing.recipe import COLOURS
 from models.specs import Signature, TensorSpec
 
-COLOURS = 3
 CLIP_RANK = 5
 """(batch, channel, time, height, width), or of frames (batch, time, height, width, channel)."""
 

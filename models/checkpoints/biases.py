@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
-from models.checkpoints.layout import LINEARS
+from models.checkpoints.layout import LINEARS, Shapes
 from models.config import BATCH_NORMS, CONVOLUTIONS, LINEAR_BATCH_NORMS
 from models.errors import CheckpointError, join_limited
-
-Shape = tuple[int, ...]
 
 _KINDS = {"convolutions": tuple(CONVOLUTIONS), "hidden linear layers": LINEARS[:-1], "classifier": LINEARS[-1:]}
 """{kind: the layers that a network's code constructs alike}."""
 
 
-def zero_biases(tensors: Mapping[str, Shape], left_out: Mapping[str, Shape]) -> tuple[dict[str, int], tuple[str, ...]]:
+def zero_biases(tensors: Shapes, left_out: Shapes) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return {bias that the network does not have and 0 is taken for: its length}, and a note on each kind of layer.
 
     Args:
@@ -49,13 +46,13 @@ def _norm(layer: str) -> str:
     return f"{(BATCH_NORMS | LINEAR_BATCH_NORMS).get(layer, '')}.bias"
 
 
-def _outputs(tensors: Mapping[str, Shape], layer: str) -> int:
+def _outputs(tensors: Shapes, layer: str) -> int:
     """Return a layer's outputs; 0 where the file does not have its weight."""
     shape = tensors.get(f"{layer}.weight", ())
     return shape[0] if shape else 0
 
 
-def _check_left_out(lengths: Counter[int], kind: str, left_out: Mapping[str, Shape]) -> None:
+def _check_left_out(lengths: Counter[int], kind: str, left_out: Shapes) -> None:
     alike = {name: shape[0] for name, shape in left_out.items() if len(shape) == 1 and shape[0] in lengths}
     if Counter(alike.values()) >= lengths:
         example = next(iter(alike))

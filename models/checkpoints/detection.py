@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.checkpoints.key_map import KeyMap, find_head, splits
-from models.checkpoints.layout import LAYERS, LINEARS, SEQUENTIAL, Layout
+from models.checkpoints.layout import LAYERS, LINEARS, SEQUENTIAL, Layout, Shapes
 from models.checkpoints.layouts import LAYOUTS
 from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
@@ -22,7 +22,6 @@ CLASSIFIER_WEIGHT = "fc8.weight"
 WEIGHTS = frozenset(f"{layer}.weight" for layer in LAYERS)
 CONVOLUTION_WEIGHTS = frozenset(f"{layer}.weight" for layer in CONVOLUTIONS)
 
-Shapes = Mapping[str, tuple[int, ...]]
 Endings = dict[str, list[str]]
 Explained = dict[str, dict[str, str]]
 """{prefix: {the file's name: canonical name}}."""

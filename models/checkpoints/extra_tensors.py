@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 
 from models.checkpoints.detection import LayoutMatch
+from models.checkpoints.layout import Shapes
 from models.checkpoints.selection import OPTIMIZER, Candidate
 from models.errors import CheckpointError, count, join_limited
-
-Shape = tuple[int, ...]
 
 NUM_BATCHES_TRACKED = "num_batches_tracked"
 """BatchNorm's training counter: in eval mode nothing reads it, so a file may have it or not."""
@@ -104,7 +103,7 @@ def classify_extra_tensors(
     )
 
 
-def check_norms(extra: ExtraTensors, key: str, every: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> None:
+def check_norms(extra: ExtraTensors, key: str, every: Shapes, tensors: Shapes) -> None:
     """Refuse to leave out BatchNorm layers that are the convolutions', in a list beside them.
 
     Args:
@@ -129,7 +128,7 @@ def check_norms(extra: ExtraTensors, key: str, every: Mapping[str, Shape], tenso
         )
 
 
-def describe_kernels(left_out: Mapping[str, Shape], tensors: Mapping[str, Shape]) -> tuple[str, ...]:
+def describe_kernels(left_out: Shapes, tensors: Shapes) -> tuple[str, ...]:
     """Return a note on kernels outside the network that have the shape of one of its convolutions; () if none have.
 
     Args:

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.checkpoints.layout import LAYERS
+from models.checkpoints.layout import LAYERS, Shapes
 from models.checkpoints.unnamed_layers import find_base_channels, gives_classes, name_linears
 from models.config import BATCH_NORMS, CONVOLUTIONS
 from models.errors import UsageError
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 PARAMETERS: Mapping[str, str] = {
     **dict.fromkeys(("weight", "kernel", "kernel:0", "W", "param_0"), "weight"),

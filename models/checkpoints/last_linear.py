@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection, Mapping
 
 from models.checkpoints.detection import LayoutMatch
-from models.checkpoints.layout import LINEARS, SEQUENTIAL
+from models.checkpoints.layout import LINEARS, SEQUENTIAL, Shapes
 from models.checkpoints.unnamed_layers import gives_classes
 from models.errors import CheckpointError
 
@@ -14,7 +14,7 @@ FEATURE_STEP = 1024
 """A last layer whose width is a multiple of this gives features."""
 
 
-def describe_last(found: LayoutMatch, shapes: Mapping[str, tuple[int, ...]], names: Collection[str]) -> tuple[str, ...]:
+def describe_last(found: LayoutMatch, shapes: Shapes, names: Collection[str]) -> tuple[str, ...]:
     """Return a note on the last linear layer where its name in the file does not say which it is; otherwise ().
 
     Args:

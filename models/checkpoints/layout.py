@@ -21,6 +21,9 @@ SEQUENTIAL = "sequential"
 """The layout whose names are taken from the file."""
 KERNEL = (3, 3, 3)
 """(time, height, width) of every convolution's kernel."""
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+"""{name of a tensor, in the file or canonical: its shape}."""
 _NORMS = frozenset((*BATCH_NORMS.values(), *LINEAR_BATCH_NORMS.values()))
 
 

@@ -10,20 +10,18 @@ antoine77340/S3D_HowTo100M, kylemin/S3D, mit-han-lab/temporal-shift-module, sunn
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TypeAlias
 
 from models.checkpoints.detection import detect_networks, select_layouts
 from models.checkpoints.key_map import KeyMap
+from models.checkpoints.layout import Shapes
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, find_candidates
 from models.checkpoints.unbuilt import check_unbuilt_weights, describe_empty, describe_unknown
 from models.errors import CheckpointError, UsageError, join_limited
-
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 START = r"(^|[./])"
 RESIDUAL = (

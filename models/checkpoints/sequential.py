@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from models.checkpoints.layout import Shapes
 from models.checkpoints.unnamed_layers import find_base_channels, name_linears
 from models.config import BATCH_NORMS, CONVOLUTIONS
 
 _NUMBERED = re.compile(r"(.*\.|)(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)")
 
-Shapes = Mapping[str, tuple[int, ...]]
 _Layers = dict[int, dict[str, tuple[int, ...]]]
 """{number: {parameter: shape}} of one Sequential."""
 

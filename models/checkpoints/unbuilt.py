@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from models.checkpoints.contents import TENSOR_CALLS, NotBuilt
 from models.checkpoints.key_map import suggest_key_map
+from models.checkpoints.layout import Shapes
 from models.checkpoints.pickles.values import printable
 from models.checkpoints.selection import OPTIMIZER
 from models.errors import CheckpointError, count, join_limited
@@ -82,7 +83,7 @@ def describe_empty(raw: ReadResult) -> str:
     return f"holds {kind}{f' with the keys {keys}' if keys else ''}, but no tensors{hazards}"
 
 
-def describe_unknown(shapes: Mapping[str, tuple[int, ...]], layout: str) -> str:
+def describe_unknown(shapes: Shapes, layout: str) -> str:
     """Return what a file holds that has no names of `layout`, with the key map that its shapes suggest."""
     weights = {name: shape for name, shape in shapes.items() if not OPTIMIZER.search(name)}
     if layout == "auto" and (suggested := suggest_key_map(weights)):

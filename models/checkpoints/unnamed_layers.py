@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from models.checkpoints.layout import KERNEL, LINEARS
+from models.checkpoints.layout import KERNEL, LINEARS, Shape
 from models.config import CHANNEL_FACTORS
 
 CLASS_STEP = 64
 """A last layer whose width is no multiple of this gives class scores."""
-
-Shape = tuple[int, ...]
 
 
 def find_base_channels(kernels: Sequence[Shape]) -> int | None:
