@@ -31,7 +31,7 @@ def cpp_error(*_: object, **__: object) -> NoReturn:
 @pytest.mark.parametrize(
     ("command", "function", "failure", "step"),
     [
-        (("inspect", "narrow.pth"), "models.checkpoints.readers.torch.verified_members", numpy_error, "reading narrow.pth"),
+        (("inspect", "narrow.pth"), "models.checkpoints.readers.torch_archive.verified_members", numpy_error, "reading narrow.pth"),
         (("inspect", "m.onnx"), "exporter.workflows.inspect.get_signature", numpy_error, "reading m.onnx"),
         (("convert", "narrow.pth", "-o", "out/c.safetensors"), "models.checkpoints.loading._to_valid_float32", torch_error, "reading the checkpoint"),
         (("--format", "onnx", "--no-verify", *EXPORT), "exporter.formats.onnx.OnnxFormat.candidates", numpy_error, "writing onnx"),
