@@ -15,8 +15,6 @@ from models.errors import count
 
 INTEGER_LAYERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"})
 """Operators that multiply integers, in ONNX's domain and onnxruntime's."""
-FLOAT16_FIELDS = tuple(bytes((number << 3, onnx.TensorProto.FLOAT16)) for number in (1, 2, 3))
-"""How a protobuf message names float16: as the type of a value (field 1), of a tensor, or as an attribute's integer."""
 MAX_NAMES = 4
 """Layers of a less frequent type that `describe_layer_types` names; more are only counted."""
 
@@ -46,10 +44,21 @@ def has_float16_layers(path: Path) -> bool:
     Raises:
         ArtifactError: unreadable, or not ONNX.
     """
-    model = load_without_weights(path)
-    message = model.SerializeToString()
-    named = any(field in message for field in FLOAT16_FIELDS)  # types need not be inferred where none is float16
-    return named and "float16" in find_layer_types(model).values()
+    model = inline_functions(load_without_weights(path))
+    return _names_float16(model) and "float16" in find_layer_types(model).values()
+
+
+def _names_float16(model: onnx.ModelProto) -> bool:
+    """Return whether an input, constant or attribute may be float16: otherwise no value is, and no type is inferred."""
+    if not all(value.type.HasField("tensor_type") for value in model.graph.input):
+        return True
+    types = {value.type.tensor_type.elem_type for value in model.graph.input}
+    for graph in all_graphs(model.graph):
+        types |= {tensor.data_type for tensor in graph.initializer}
+        types |= {tensor.values.data_type for tensor in graph.sparse_initializer}
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            types |= {attribute.i, attribute.t.data_type, attribute.sparse_tensor.values.data_type}
+    return onnx.TensorProto.FLOAT16 in types
 
 
 def describe_layer_types(model: onnx.ModelProto) -> str:
