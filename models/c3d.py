@@ -138,8 +138,8 @@ class C3D(nn.Module):
         self.fc6 = _linear(config, "fc6")
         self.fc7 = _linear(config, "fc7")
         self.fc8 = _linear(config, "fc8")
-        self.bn6 = _linear_batch_norm(config, "bn6")
-        self.bn7 = _linear_batch_norm(config, "bn7")
+        self.bn6 = _batch_norm(config, "bn6")
+        self.bn7 = _batch_norm(config, "bn7")
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(p=0.5) if {"fc6", "fc7"} & {*config.linear_sizes} else nn.Identity()
 
@@ -218,17 +218,13 @@ def _pool(config: C3DConfig, name: str) -> nn.Module:
 
 def _batch_norm(config: C3DConfig, name: str) -> nn.Module:
     sizes = config.batch_norm_sizes
-    return nn.BatchNorm3d(sizes[name]) if name in sizes else nn.Identity()
+    norm = nn.BatchNorm1d if name in LINEAR_BATCH_NORMS.values() else nn.BatchNorm3d
+    return norm(sizes[name]) if name in sizes else nn.Identity()
 
 
 def _linear(config: C3DConfig, name: str) -> nn.Module:
     sizes = config.linear_sizes
     return nn.Linear(*sizes[name]) if name in sizes else nn.Identity()
-
-
-def _linear_batch_norm(config: C3DConfig, name: str) -> nn.Module:
-    sizes = config.batch_norm_sizes
-    return nn.BatchNorm1d(sizes[name]) if name in sizes else nn.Identity()
 
 
 def all_outputs(network: C3D) -> nn.Module:

@@ -129,7 +129,6 @@ def _state(path: Path) -> _State:
 
 
 def _read(path: Path) -> ReadResult:
-    require_file(path, "checkpoint", CheckpointError)
     if path.suffix == DISTRIBUTED_SUFFIX or path.name == DISTRIBUTED_INDEX:
         raise CheckpointError(f"{path}: a part of a checkpoint{describe_folder(path.parent)}")
     try:
