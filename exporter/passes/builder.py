@@ -7,6 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.graph import add_initializer, constant, get_opset, used_names
+from exporter.passes.names import UsedNames
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax and ReduceMean take their axes as an input."""
@@ -45,9 +46,10 @@ def insert_node(
         **attributes: the node's attributes.
     """
     used = used_names(model)
-    node = ir.node(operator, inputs, attributes, name=used.new(name))
+    title, result = (UsedNames(used).new(wanted) for wanted in (name, output or f"{name}.out"))  # they may be equal
+    node = ir.node(operator, inputs, attributes, name=title)
     value = node.outputs[0]
-    value.name, value.shape = used.new(output or f"{name}.out"), shape
+    value.name, value.shape = result, shape
     value.type = None if dtype is None else ir.TensorType(dtype)
     model.graph.insert_before(before, node)
     return value

@@ -246,3 +246,11 @@ def test_a_pass_that_renames_an_output_is_undone() -> None:
     assert [value.name for value in done.model.graph.outputs] == ["y"]
     assert done.changed == ()
     assert [row.action for row in done.decisions] == ["undone"]
+
+
+def test_a_new_node_and_its_output_may_have_one_name() -> None:
+    """Weights that are stored in fewer bits are restored by such nodes."""
+    model = loaded(node("Flatten", "x", "y"))
+    inputs = [model.graph.inputs[0]]
+    made = [insert_node(model, model.graph[0], "Neg", inputs, "w.float32", output="w.float32") for _ in range(2)]
+    assert [value.name for value in made] == ["w.float32", "w.float32.2"]
