@@ -173,6 +173,7 @@ def _to_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
         result = insert_node(model, gemm, "Sum", [result, bias], name)
     replace_value(output, result)
     model.graph.remove(gemm, safe=True)
+    gemm.name = name  # for the decision
 
 
 def _to_float32(

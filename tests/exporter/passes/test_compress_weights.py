@@ -88,6 +88,7 @@ def test_a_linear_layer_has_a_scale_for_each_block(
 ) -> None:
     done = check_pass(CompressWeights("int8"), linear(nodes, 21, **weights), ROWS, tmp_path, BYTE)
     assert done.operators == ["DequantizeLinear", *operators]
+    assert [row.node for row in done.step.decisions] == [nodes[0].name]
     assert done.weight("w").dtype == np.int8
     assert done.weight("w").shape == (256, 40)
     assert done.weight("w.scale").shape == (2, 40)
