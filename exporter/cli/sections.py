@@ -84,7 +84,7 @@ class LazyCommands(UserDict[str, click.Command]):
     """The commands of a group, each imported when it is looked up: `--help` of the group needs none of them.
 
     Args:
-        lines: {command: its line in that help}. A command `x` is `exporter.cli.x.x_command`.
+        lines: {command: its line in that help}. A command is the function `NAME_command` of the module `NAME` here.
     """
 
     data: dict[str, Any]

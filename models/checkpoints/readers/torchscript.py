@@ -2,7 +2,7 @@
 
 `data.pkl` describes the module as a pickled `torch.nn.Module` is described: attributes by their names, tensors in
 storages. Its classes are text beside it. That of a `MaxPool3d` states its windows and padding: pool5's convention.
-Source: `docs/source/jit/serialization.md` of PyTorch.
+Source: PyTorch's notes on TorchScript serialization.
 """
 
 from __future__ import annotations
