@@ -93,8 +93,19 @@ def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
     require_expandable(model, path)
     for graph in all_graphs(model.graph):
+        if not _has_text_names(graph):
+            raise ArtifactError(f"{path}: not a valid ONNX model: a name in it is not UTF-8")
         sort_nodes(graph)
     return model
+
+
+def _has_text_names(graph: onnx.GraphProto) -> bool:
+    """Return whether all names of a graph are texts; protobuf returns bytes for one that is not UTF-8."""
+    names: list[object] = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += (node.name, node.op_type, node.domain, *node.input, *node.output)
+        names += (attribute.name for attribute in node.attribute)
+    return all(isinstance(name, str) for name in names)
 
 
 def _without_weights(reader: WireReader, message: Field, file_name: str, wanted: int) -> bytes:

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from helpers import small_models
 from helpers.graphs import graph, node
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.load import load_with_weights, load_without_weights
@@ -60,6 +60,18 @@ def test_other_files_are_rejected(load: Callable[[Path], object], content: bytes
     assert "\n" not in str(caught.value)
     with pytest.raises(ArtifactError, match="no such model"):
         load(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("name", ["the_input", "the_node", "the_output", "the_attribute", "the_weight"])
+@pytest.mark.parametrize("load", [load_with_weights, load_without_weights])
+def test_a_name_that_is_no_text_is_rejected(load: Callable[[Path], object], name: str, tmp_path: Path) -> None:
+    made = helper.make_node("Add", ["the_input", "the_weight"], ["the_output"], name="the_node", the_attribute=1)
+    weight = numpy_helper.from_array(np.zeros(1, np.float32), "the_weight")
+    inputs, outputs = [value("the_input", FLOAT, [1])], [value("the_output", FLOAT, [1])]
+    model = helper.make_model(helper.make_graph([made], "g", inputs, outputs, [weight]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString().replace(name.encode(), b"\xff" * len(name)))
+    with pytest.raises(ArtifactError, match="a name in it is not UTF-8"):
+        load(tmp_path / "m.onnx")
 
 
 def test_external_data_outside_the_folder_is_rejected(tmp_path: Path) -> None:
