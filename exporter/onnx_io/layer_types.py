@@ -49,15 +49,17 @@ def has_float16_layers(path: Path) -> bool:
 
 
 def _names_float16(model: onnx.ModelProto) -> bool:
-    """Return whether an input, constant or attribute may be float16: otherwise no value is, and no type is inferred."""
+    """Return whether a stated type, a constant or an attribute may be float16: otherwise no value is."""
     if not all(value.type.HasField("tensor_type") for value in model.graph.input):
         return True
-    types = {value.type.tensor_type.elem_type for value in model.graph.input}
+    types: set[int] = set()
     for graph in all_graphs(model.graph):
+        types |= {value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
         types |= {tensor.data_type for tensor in graph.initializer}
         types |= {tensor.values.data_type for tensor in graph.sparse_initializer}
         for attribute in (attribute for node in graph.node for attribute in node.attribute):
-            types |= {attribute.i, attribute.t.data_type, attribute.sparse_tensor.values.data_type}
+            types |= {attribute.i, attribute.t.data_type, attribute.tp.tensor_type.elem_type}
+            types.add(attribute.sparse_tensor.values.data_type)
     return onnx.TensorProto.FLOAT16 in types
 
 

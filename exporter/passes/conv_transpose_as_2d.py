@@ -9,7 +9,6 @@ onnxruntime computes all columns of the product before it adds them into the out
 fit in a near cache; those of a volume do not. Between layers with frames first nothing is transposed.
 """
 
-from collections.abc import Sequence
 from math import prod
 
 import onnx_ir as ir
@@ -51,8 +50,8 @@ def _size(node: ir.Node) -> tuple[int, ...] | None:
     weight, shape = constant(node.inputs[1]), get_shape(node.inputs[0])
     if weight is None or weight.dtype != ir.DataType.FLOAT or shape is None:
         return None
-    size, result = _spatial_size(shape), _spatial_size(get_shape(node.outputs[0]) or ())
-    if len(shape) != len(size) + 2 or len(size) != AXES or len(result) != AXES:
+    size = tuple(length for length in shape[2:] if isinstance(length, int))
+    if len(shape) != len(size) + 2 or len(size) != AXES:
         return None
     attributes = node.attributes
     automatic = attributes.get_string("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in attributes
@@ -62,11 +61,6 @@ def _size(node: ir.Node) -> tuple[int, ...] | None:
     taps = window.kernel[0]
     tiled = (window.strides[0], window.dilations[0], window.before[0], window.after[0], added[0]) == (taps, 1, 0, 0, 0)
     return size if tiled else None
-
-
-def _spatial_size(shape: Sequence[object]) -> tuple[int, ...]:
-    """Return the sizes of a volume's shape that are known."""
-    return tuple(length for length in shape[2:] if isinstance(length, int))
 
 
 def _window(node: ir.Node) -> tuple[Window, tuple[int, ...]]:
@@ -107,7 +101,19 @@ def _replace(model: ir.Model, node: ir.Node, size: tuple[int, ...]) -> None:
         dilations=list(plane.dilations),
         output_padding=list(added[1:]),
     )
-    _, *plane_out = _spatial_size(get_shape(node.outputs[0]) or ())
-    x = reshape(x, "volume", -1, taps * size[0], outputs, *plane_out)
+    rows_out, columns_out = (
+        (length - 1) * stride + dilation * (taps - 1) + 1 + padding - before - after
+        for length, stride, dilation, taps, padding, before, after in zip(
+            size[1:],
+            plane.strides,
+            plane.dilations,
+            plane.kernel,
+            added[1:],
+            plane.before,
+            plane.after,
+            strict=True,
+        )
+    )  # not the shape that the file states, which may be wrong or have names
+    x = reshape(x, "volume", -1, taps * size[0], outputs, rows_out, columns_out)
     x = op("Transpose", "channels_first", x, perm=FRAMES)
     ir.convenience.replace_nodes_and_values(model.graph, node, [node], builder.nodes, [node.outputs[0]], [x])

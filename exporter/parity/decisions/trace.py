@@ -62,6 +62,13 @@ class DecisionGraph:
         return FileGraph(self.path, model, model.graph.node)
 
     @cached_property
+    def _tensors(self) -> dict[str, TensorProto]:
+        """The constants of the graph itself: one inside a subgraph may have the name of another value here."""
+        own = {tensor.name for tensor in self._graph.model.graph.initializer}
+        own.update(name for node in self._graph.nodes if node.op_type == "Constant" for name in node.output)
+        return {name: tensor for name, tensor in self._graph.tensors.items() if name in own}
+
+    @cached_property
     def _types(self) -> dict[str, int]:
         return infer_element_types(self._graph.model)
 
@@ -73,7 +80,7 @@ class DecisionGraph:
     @cached_property
     def inputs(self) -> frozenset[str]:
         """The names of the graph's inputs."""
-        return frozenset(value.name for value in self._graph.model.graph.input) - {*self._graph.tensors}
+        return frozenset(value.name for value in self._graph.model.graph.input) - {*self._tensors}
 
     def inputs_before(self, value: str) -> frozenset[str]:
         """Return the graph's inputs whose numbers a value depends on.
@@ -111,7 +118,7 @@ class DecisionGraph:
         return self._traced[value]
 
     def _trace(self, value: str, depth: int) -> Node:
-        if value in self._graph.tensors:
+        if value in self._tensors:
             return Given(value, self._constant(value))
         if value in self.inputs:
             return Given(value)
@@ -201,7 +208,7 @@ class DecisionGraph:
     def _move(self, node: onnx.NodeProto, value: str, sources: dict[str, Node]) -> Node | None:
         data = {name: sources[name] for name in (node.input if node.op_type == "Concat" else node.input[:1])}
         others = [name for name in node.input if name and name not in data]
-        if any(name not in self._graph.tensors for name in others):
+        if any(name not in self._tensors for name in others):
             return None
         return Moved(value, node, data, {name: self._constant(name) for name in others}, self._opset)
 

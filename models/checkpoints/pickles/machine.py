@@ -6,10 +6,10 @@ The opcodes are in `literals` (what they push is in the pickle itself), in `cont
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from models.checkpoints.pickles.errors import PickleError
 from models.checkpoints.pickles.limits import LARGE, MAX_NAME, Budget
-from models.checkpoints.pickles.rules import Rules
 from models.checkpoints.pickles.values import LargeText, decode, unescape
 
 Persistent = Callable[[object], object]
@@ -26,6 +26,22 @@ def no_persistent(identifier: object) -> object:
 
 
 _LINE_CHUNK = 256
+
+
+class Rules(Protocol):
+    """What names and calls of a file become; nothing is imported or called."""
+
+    def refer(self, module: str, name: str) -> object:
+        """Return what stands for a class or function that the file names."""
+        ...
+
+    def call(self, function: object, arguments: list[object]) -> object:
+        """Return what stands for the result of a call."""
+        ...
+
+    def build(self, target: object, state: object) -> None:
+        """Give an object its state."""
+        ...
 
 
 class Machine:
