@@ -49,6 +49,13 @@ def require_file(path: Path, what: str, error: type[BadInputError]) -> int:
 
 def describe_folder(path: Path) -> str:
     """Return what to give in place of a folder, for an error: its largest file, or how to make a file of it."""
+    try:
+        return _describe_folder(path)
+    except OSError:  # a link to itself, or a folder that may not be read
+        return ""
+
+
+def _describe_folder(path: Path) -> str:
     if (path / DISTRIBUTED_INDEX).is_file():
         command = shlex.join(["python", "-m", "torch.distributed.checkpoint.format_utils", "dcp_to_torch", str(path)])
         return f"; the folder is a checkpoint of torch.distributed.checkpoint: `{command} c3d.pth` makes a file of it"

@@ -70,10 +70,15 @@ HARMLESS = frozenset(
         "os.stat_result",
         "os.terminal_size",
         "posix.stat_result",
+        "torch.jit._pickle.build_boollist",
+        "torch.jit._pickle.build_doublelist",
+        "torch.jit._pickle.build_intlist",
+        "torch.jit._pickle.build_tensorlist",
+        "torch.jit._pickle.restore_type_tag",
         "types.SimpleNamespace",
     }
 )
-"""Plain records from those modules."""
+"""Plain records and lists from those modules."""
 
 
 def is_hazard(module: str, name: str) -> bool:

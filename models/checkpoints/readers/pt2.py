@@ -29,8 +29,11 @@ from models.errors import CheckpointError
 from models.pooling import Pool5
 
 WEIGHTS = f"{WEIGHTS_CONFIG.rpartition('/')[0]}/"
-MAX_JSON = 32 << 20
+MAX_JSON = 4 << 20
+"""Bytes of a description: ten thousand weights take 3.3 MB. JSON takes up to thirty times its bytes in memory."""
 PROGRAM = re.compile(r"models/[^/]+\.json")
+POOLS = 5
+"""Of a C3D: the last of so many is pool5, whatever its name."""
 MAX_POOL = "torch.ops.aten.max_pool3d.default"
 
 
@@ -46,6 +49,13 @@ class _Argument(msgspec.Struct):
 class _Node(msgspec.Struct):
     target: str
     inputs: list[_Argument]
+    metadata: dict[str, str] = {}
+
+    @property
+    def module(self) -> str:
+        """The name of the module that called it: `pool5` of `L__self__,,C3D;L__self___pool5,net.pool5,MaxPool3d`."""
+        _, _, called = self.metadata.get("nn_module_stack", "").rpartition(";")
+        return ",".join(called.split(",")[1:2]).rpartition(".")[2]
 
 
 class _Graph(msgspec.Struct):
@@ -107,7 +117,10 @@ def _read_conventions(archive: TorchArchive) -> Conventions:
         return stated
     module = msgspec.json.decode(archive.read(programs[0], MAX_JSON) or b"", type=_Program).graph_module
     pools = [node for node in module.graph.nodes if node.target == MAX_POOL]
-    pool5 = _pool5(pools[-1]) if pools else None
+    named = [node for node in pools if node.module == "pool5"]
+    pool5 = None
+    if len(named) == 1 or (not named and len(pools) == POOLS):
+        pool5 = _pool5((named or pools)[-1])
     size = _input_size(module)
     return replace(stated, pool5=pool5 or stated.pool5, input_size=size or stated.input_size)
 
@@ -117,6 +130,8 @@ def _pool5(node: _Node) -> Pool5 | None:
     given = {entry.name: entry.arg for entry in node.inputs}
     kernel, stride, padding = (given.get(name, {}).get("as_ints") for name in ("kernel_size", "stride", "padding"))
     ceil = given.get("ceil_mode", {}).get("as_bool", False)
+    if any(step != 1 for step in given.get("dilation", {}).get("as_ints") or []):
+        return None
     return pool5_convention(as_triple(kernel), as_triple(stride), as_triple(padding or [0, 0, 0]), ceil)
 
 

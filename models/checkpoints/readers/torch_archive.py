@@ -6,6 +6,7 @@ Source: `caffe2/serialize/inline_container.cc` of PyTorch. Nothing of an archive
 from __future__ import annotations
 
 import zipfile
+import zlib
 
 from models.checkpoints.metadata import Conventions, read_conventions
 from models.checkpoints.pickles.errors import PickleError
@@ -14,7 +15,6 @@ from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.zip_archive import verified_members
 from models.config import MANIFEST_KEY, MAX_MANIFEST_BYTES
 from models.errors import CheckpointError
-from models.unpacking import BAD_ZIP
 
 PICKLE = "data.pkl"
 """The member with the pickle of `torch.save` and of TorchScript."""
@@ -73,11 +73,19 @@ class TorchArchive:
             return None
         if member.info.file_size > limit:
             raise CheckpointError(f"member {member.info.filename} is larger than {limit} bytes")
-        try:
-            with zipfile.ZipFile(self.file.stream) as archive:
-                return archive.read(member.info)
-        except BAD_ZIP as error:
-            raise CheckpointError(f"the archive is damaged: {error}") from error
+        packed = memoryview(self.file.data)[member.offset : member.offset + member.info.compress_size]
+        if member.stored:
+            return bytes(packed)
+        # not by zipfile, which reads the whole list of members for each that is opened
+        unpacked = b""
+        if member.info.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit + 1)
+            except zlib.error as error:
+                raise CheckpointError(f"the archive is damaged: {error}") from error
+        if len(unpacked) != member.info.file_size or zlib.crc32(unpacked) != member.info.CRC:
+            raise CheckpointError(f"the archive is damaged: bad content of {member.info.filename}")
+        return unpacked
 
     def read_conventions(self) -> Conventions:
         """Return what the manifest in the archive states; nothing where this project did not write it.

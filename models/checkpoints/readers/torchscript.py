@@ -21,8 +21,11 @@ from models.errors import CheckpointError
 
 CONSTANTS = "constants.pkl"
 """A member that TorchScript archives have and others do not."""
-MAX_CODE = 1 << 20
-"""Bytes of the text of one class."""
+MAX_CODE = 1 << 16
+"""Bytes of the text of a pool's class, which has less than a thousand."""
+MAX_LINE = 200
+"""Characters of the line with the call, which has less than a hundred."""
+MAX_POOLS = 256
 POOL_CLASS = re.compile(r"__torch__\.torch\.nn\.modules\.pooling\.(?:___torch_mangle_[0-9]+\.)?MaxPool3d")
 _SIZES = r"(\[[0-9]{1,9}, [0-9]{1,9}, [0-9]{1,9}\])"
 POOL_CALL = re.compile(rf"\w+\(\w+, {_SIZES}, {_SIZES}, {_SIZES}, \[1, 1, 1\](?:, (True|False))?[,)]")
@@ -59,10 +62,14 @@ def read_torchscript(file: MappedFile) -> ReadResult:
 def _describe_pools(archive: TorchArchive, content: object) -> None:
     """Give each pool of the module the attributes that a pickled `MaxPool3d` has, as its class states them."""
     waiting, seen = [content], {id(content)}
+    attributes: dict[str, dict[str, object] | None] = {}
     while waiting:
         node = waiting.pop()
         if isinstance(node, NotBuilt):
-            if POOL_CLASS.fullmatch(node.name) and (stated := _pool_attributes(archive, node.name)) is not None:
+            name = node.name
+            if POOL_CLASS.fullmatch(name) and name not in attributes and len(attributes) < MAX_POOLS:
+                attributes[name] = _pool_attributes(archive, name)
+            if (stated := attributes.get(name)) is not None:
                 node.name = MAX_POOL
                 node.parts.append(stated)
             inner = node.parts
@@ -81,9 +88,14 @@ def _pool_attributes(archive: TorchArchive, name: str) -> dict[str, object] | No
     module, _, cls = name.rpartition(".")
     text = archive.read(f"code/{module.replace('.', '/')}.py", MAX_CODE) or b""
     _, _, after = text.decode(errors="replace").partition(f"class {cls}(")
-    calls = POOL_CALL.findall(after.partition("\nclass ")[0])
+    lines = after.partition("\nclass ")[0].splitlines()
+    calls = [found.groups() for line in lines if len(line) <= MAX_LINE and (found := POOL_CALL.search(line))]
     if len(calls) != 1:
         return None
     kernel, stride, padding, ceil = calls[0]
-    sizes = (json.loads(numbers) for numbers in (kernel, stride, padding))
-    return dict(zip(("kernel_size", "stride", "padding"), sizes, strict=True)) | {"ceil_mode": ceil == "True"}
+    return {
+        "kernel_size": json.loads(kernel),
+        "stride": json.loads(stride),
+        "padding": json.loads(padding),
+        "ceil_mode": ceil == "True",
+    }

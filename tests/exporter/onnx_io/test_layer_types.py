@@ -76,6 +76,14 @@ def test_float16_of_an_input_is_found(tmp_path: Path) -> None:
     assert has_float16_layers(save(tmp_path / "m.onnx", made))
 
 
+def test_float16_that_a_custom_operator_returns_is_found_where_it_is_stated(tmp_path: Path) -> None:
+    made = model([node("Half", "x", "a", domain="my"), node("MatMul", "a a", "y")])
+    del made.graph.initializer[:]
+    made.opset_import.append(onnx.helper.make_opsetid("my", 1))
+    made.graph.value_info.append(onnx.helper.make_tensor_value_info("a", HALF, [6, 6]))
+    assert has_float16_layers(save(tmp_path / "m.onnx", made))
+
+
 def test_types_are_not_inferred_where_nothing_is_float16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = model([node("MatMul", "x w", "y")])
     del made.graph.initializer[1]

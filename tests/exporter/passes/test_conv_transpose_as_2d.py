@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, rewrite
 
@@ -28,6 +29,13 @@ def doubling(
     return graph(nodes, {"x": ("n", 4, 3, rows, 16)}, {"y": ("n", *"abcd")}, held)
 
 
+def stating(*sizes: int | str) -> onnx.ModelProto:
+    """The same network with these sizes stated of the transposed convolution's output."""
+    made = doubling()
+    made.graph.value_info.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, ["n", 5, *sizes]))
+    return made
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -35,6 +43,7 @@ def doubling(
         doubling(bias=False),
         doubling((2, 3, 4), pads=[0, 1, 0, 0, 1, 2], output_padding=[0, 1, 0]),
         doubling((1, 2, 3), strides=[1, 2, 3], dilations=[1, 2, 1]),
+        stating("t", "h", "w"),
         doubling((3, 2, 1), strides=[3, 1, 2], output_padding=[0, 0, 1]),
     ],
 )
@@ -44,6 +53,20 @@ def test_frames_that_do_not_overlap_are_computed_one_by_one(model: onnx.ModelPro
     made = next(made for made in done.model.graph.node if made.op_type == "ConvTranspose")
     assert len(onnx.helper.get_node_attr_value(made, "kernel_shape")) == 2
     assert np.array_equal(done.weight("w"), onnx.numpy_helper.to_array(model.graph.initializer[0]))  # as trained
+
+
+def test_a_size_that_the_file_states_wrongly_is_not_taken(tmp_path: Path) -> None:
+    """onnxruntime computes its own sizes, so such files run."""
+    before = stating(6, 15, 31)
+    model = ir.from_proto(before)
+    assert run_passes(model, [ConvTransposeAs2d()])
+    after = ir.to_proto(model)
+    results: list[Any] = [
+        ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, FEEDS)[0]
+        for proto in (before, after)
+    ]
+    assert len(after.graph.node) > len(before.graph.node)
+    assert np.allclose(*results, atol=1e-5)
 
 
 @pytest.mark.parametrize(

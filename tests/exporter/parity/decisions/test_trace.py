@@ -187,3 +187,20 @@ def test_continuous_outputs_and_what_is_not_known_are_left_to_other_rules(
 ) -> None:
     y = Output(tmp_path, nodes, np.array([[0.504, 0.8]], np.float32), dtype)
     assert not y.tree.decides
+
+
+def test_a_constant_inside_a_subgraph_is_no_value_of_the_graph_of_that_name(tmp_path: Path) -> None:
+    """onnxruntime loads such files; the value decides what ArgMax returns, the constant does not."""
+    inner = helper.make_tensor("v", TensorProto.FLOAT, [1, 4], [7.0] * 4)
+    result = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
+    then = helper.make_graph([node("Identity", "v", "o")], "then", [], [result], [inner])
+    other = helper.make_graph([node("Identity", "x", "o")], "else", [], [result])
+    nodes = [
+        helper.make_node("If", ["c"], ["z"], then_branch=then, else_branch=other),
+        node("Add", "x z", "v"),
+        node("ArgMax", "v", "y", axis=1, keepdims=0),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.INT64, [1])]
+    onnx.save(make_model(nodes, inputs, outputs, {"c": np.array(True)}, 18), tmp_path / "m.onnx")
+    assert DecisionGraph(tmp_path / "m.onnx").trace("y").decides

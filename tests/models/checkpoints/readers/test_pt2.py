@@ -119,6 +119,40 @@ def test_an_own_export_states_its_conventions(tmp_path: Path) -> None:
     assert (again.preprocessing, again.settings) == (before.preprocessing, before.settings)
 
 
+def with_pool(change: Callable[[Any], object], at: int = -1) -> Callable[[Any], Any]:
+    """Return what changes a program at one of its pools."""
+
+    def apply(program: Any) -> Any:
+        nodes = program["graph_module"]["graph"]["nodes"]
+        change([node for node in nodes if "max_pool3d" in node["target"]][at])
+        return program
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "stated"),
+    [
+        (with_pool(lambda n: n["metadata"].clear()), "symmetric"),  # the last of five
+        (with_pool(lambda n: n["metadata"].update(nn_module_stack="a,,C3D;b,net.pool5,Pool")), "symmetric"),
+        (with_pool(lambda n: n["metadata"].update(nn_module_stack="a,,C3D;b,pool5,Pool"), 3), None),  # two of that name
+        (with_pool(lambda n: n.update(target="other")), None),
+        (
+            with_pool(
+                lambda n: n["inputs"].append({"name": "dilation", "arg": {"as_ints": [2, 2, 2]}, "kind": 1}),
+            ),
+            None,
+        ),
+    ],
+)
+def test_which_pool_states_the_convention(
+    change: Callable[[Any], object], stated: str | None, programs: dict[str, tuple[C3D, Path]], tmp_path: Path
+) -> None:
+    (tmp_path / "c3d.pt2").write_bytes(programs["symmetric"][1].read_bytes())
+    rewrite(tmp_path / "c3d.pt2", "models/model.json", change)
+    assert read_file(tmp_path / "c3d.pt2").conventions.pool5 == stated
+
+
 def test_buffers_are_read(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.BatchNorm3d(2)).eval()
     read = read_file(save_program(network, tmp_path / "norm.pt2", torch.zeros(1, 2, 3, 3, 3)))

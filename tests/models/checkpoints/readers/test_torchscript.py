@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -99,10 +100,23 @@ def test_frozen_weights_have_no_names(tmp_path: Path) -> None:
 
 def test_a_class_as_large_as_a_bomb_is_refused(tmp_path: Path) -> None:
     save_script(network(), tmp_path / "c3d.pt")
-    rewrite(tmp_path / "c3d.pt", "pooling/", lambda text: text + " " * (1 << 20))
-    refuse(tmp_path / "c3d.pt", "is larger than 1048576 bytes")
+    rewrite(tmp_path / "c3d.pt", "pooling/", lambda text: text + " " * (1 << 16))
+    refuse(tmp_path / "c3d.pt", "is larger than 65536 bytes")
 
 
 def test_a_linear_layer_alone_is_read_under_its_names(tmp_path: Path) -> None:
     save_script(nn.Linear(2, 2), tmp_path / "linear.pt")
     assert read_file(tmp_path / "linear.pt").shapes == {"weight": (2, 2), "bias": (2,)}
+
+
+@pytest.mark.parametrize("text", ["a" * 60_000, "a(" * 30_000, "a(a, [1, 1, 1], " * 3_000, "a\n" * 30_000])
+def test_the_text_of_a_class_takes_a_time_that_grows_with_its_length(text: str, tmp_path: Path) -> None:
+    save_script(network(), tmp_path / "c3d.pt")
+    rewrite(tmp_path / "c3d.pt", "pooling/", lambda old: old + text)
+    begun = process_time()
+    assert read_file(tmp_path / "c3d.pt").tensors
+    assert process_time() - begun < 1  # minutes where each position was tried as the beginning of a call
+
+
+def test_an_ordinary_script_names_nothing_that_runs(tmp_path: Path) -> None:
+    assert read_file(save_script(network(), tmp_path / "c3d.pt")).hazards == ()
