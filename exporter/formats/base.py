@@ -127,7 +127,7 @@ class Format(ABC):
     embeds_manifest: bool = True
     """Whether a model file has room for the manifest; otherwise it is beside the file only."""
     temporary_copies: int = 0
-    """How many times the size of the weights in float32 an export writes to the folder of temporary files at once."""
+    """How many times the size of the weights an export writes to the folder of temporary files at once, at least."""
     hides_weights: str = ""
     """Why its weights cannot be listed; empty where they can."""
 

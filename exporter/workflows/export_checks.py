@@ -133,7 +133,8 @@ def check_free_space(request: ExportRequest, model: BuiltModel) -> None:
     storing = {request.precision.compute, request.optimize.weight_dtype}
     each = model.parameters * min(WEIGHT_BYTES.get(name, 1) for name in storing)
     copies = max(FORMATS[name].temporary_copies for name in request.formats)
-    size, temporary = each * len(request.formats), copies * WEIGHT_BYTES["fp32"] * model.parameters
+    computed = model.parameters * WEIGHT_BYTES.get(request.precision.compute, 1)
+    size, temporary = each * len(request.formats), copies * computed
     check_space(request.output_dir, size, request.artifact_name, "--output-dir", temporary=temporary)
 
 
