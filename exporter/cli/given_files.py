@@ -30,8 +30,7 @@ from exporter.reports.console import progress_on_terminal
 from exporter.storage import is_url, local_path
 from exporter.video.sources import IMAGE_SUFFIXES, LIST_SUFFIX, Source, expand_sources, iterate_sources
 from models.checkpoints.detection import select_layouts
-from models.checkpoints.sources import is_remote, resolve
-from models.checkpoints.tensorflow_files import find_tf_checkpoint
+from models.checkpoints.sources import find_index, is_remote, resolve
 from models.class_names import load_class_names
 from models.paths import require_file
 from models.preprocessing.files import find_profile
@@ -96,7 +95,7 @@ def _check_order(model: str, videos: Sequence[str]) -> None:
 
 def _is_checkpoint_folder(folder: Path) -> bool:
     try:
-        return find_tf_checkpoint(folder) is not None
+        return find_index(folder) is not None
     except (OSError, CheckpointError):  # a folder of TensorFlow's, too; reading it says what is wrong
         return True
 

@@ -36,8 +36,7 @@ from exporter.openvino_ir import PRECISION_HINT, read_ir
 from exporter.parity.claims import find_contradiction
 from exporter.types import FormatName
 from exporter.workflows.manifest_facts import manifest_facts, signature_facts
-from models.checkpoints.sources import is_remote
-from models.checkpoints.tensorflow_files import find_tf_checkpoint
+from models.checkpoints.sources import find_index, is_remote
 from models.errors import count, without_path
 from models.options import BuildOptions
 from models.progress import Progress, no_progress
@@ -115,7 +114,7 @@ def inspect(
     named = path
     if not is_remote(path):
         progress(f"reading {Path(path).name}")
-    remote = is_remote(path) or find_tf_checkpoint(Path(path)) is not None
+    remote = is_remote(path) or find_index(Path(path)) is not None
     path = path if remote else find_model(Path(path))
     read = None if remote else _choose_reader(Path(path))
     if read is None:

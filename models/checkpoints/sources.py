@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.checkpoints.download import ResolvedSource, download
+from models.checkpoints.shards import INDEX_SUFFIX, MAX_INDEX, find_shard_index, parse_index
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
-from models.errors import CheckpointError, UnavailableError, UsageError, first_line, install_command
+from models.errors import CheckpointError, UnavailableError, UsageError, first_line, install_command, naming
 from models.http.addresses import SHA256_FRAGMENT, parse_address, parse_sha256, redact
 from models.progress import Progress
 
@@ -29,7 +30,8 @@ def is_remote(source: str | Path) -> bool:
 def resolve(source: str | Path, progress: Progress, sha256: str | None = None) -> ResolvedSource:
     """Return the file of a source; an address is downloaded.
 
-    A TensorFlow checkpoint may be named by any of its files, its prefix, its state file or its folder.
+    A TensorFlow checkpoint may be named by any of its files, its prefix, its state file or its folder; a checkpoint in
+    shards by its index, one of its shards or its folder.
 
     Args:
         source: the path or address.
@@ -60,18 +62,36 @@ def resolve(source: str | Path, progress: Progress, sha256: str | None = None) -
             f"{redact(address)}: weights are fetched from https:// or hf://owner/repo/file, not {scheme}://; "
             "for a local file, give its path"
         )
+    if address.partition("?")[0].endswith(INDEX_SUFFIX):
+        raise UsageError(
+            f"{redact(address)}: a checkpoint in shards is fetched from hf:// only; "
+            "otherwise download the index and its shards into one folder, and give its path"
+        )
     return download(parse_address(address), wanted, progress)
+
+
+def find_index(path: Path) -> Path | None:
+    """Return the file through which a checkpoint of several files is read; None where `path` is read itself.
+
+    Args:
+        path: any file of a TensorFlow checkpoint or of a checkpoint in shards, or its folder.
+
+    Raises:
+        CheckpointError: it belongs to a checkpoint whose index is not there, or to several.
+        OSError: it cannot be read.
+    """
+    return find_tf_checkpoint(path) or find_shard_index(path)
 
 
 def _local(path: Path) -> ResolvedSource:
     try:
-        found = find_tf_checkpoint(path)
+        found = find_index(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    if found is None:
+    if found is None or found == path:
         return ResolvedSource(path)
     return ResolvedSource(
-        found, notes=(f"{path.name} belongs to a TensorFlow checkpoint, whose variables are read through {found.name}",)
+        found, notes=(f"{path.name} belongs to a checkpoint of several files, which is read through {found.name}",)
     )
 
 
@@ -98,11 +118,22 @@ def from_hub(address: str, wanted: str | None, progress: Progress) -> ResolvedSo
     commit = parents[0].name if parents[1].name == "snapshots" else revision
     blob = path.resolve().name
     recorded = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None
+    if name.endswith(INDEX_SUFFIX):
+        recorded = None  # the hash of a checkpoint in shards is of all its files
+        _fetch_shards(address, repo, path, name.rpartition("/")[0], commit, progress)
     if wanted is not None and recorded is not None and wanted != recorded:
         raise CheckpointError(f"{address}: the Hub's file has SHA-256 {recorded[:16]}…, not {wanted[:16]}…")
     return ResolvedSource(
         path, f"hf://{repo}/{name}@{commit}", wanted or recorded, (f"from the Hub, revision {commit}",)
     )
+
+
+def _fetch_shards(address: str, repo: str, index: Path, folder: str, commit: str | None, progress: Progress) -> None:
+    """Download the shards of an index, which the Hub's cache keeps beside it."""
+    with index.open("rb") as stream, naming(address):
+        names = sorted(set(parse_index(stream.read(MAX_INDEX + 1)).values()))
+    for name in names:
+        _fetch(address, repo, f"{folder}/{name}".lstrip("/"), commit, progress)
 
 
 def _fetch(address: str, repo: str, name: str, revision: str | None, progress: Progress) -> Path:

@@ -19,6 +19,7 @@ from models.checkpoints.readers.npz import SUFFIX, read_npz
 from models.checkpoints.readers.onnx import read_onnx
 from models.checkpoints.readers.pt2 import is_pt2, read_pt2
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
+from models.checkpoints.readers.shards import is_index, read_shards
 from models.checkpoints.readers.tensorflow import is_table, read_tf_checkpoint
 from models.checkpoints.readers.torch import TEXT_FILE, is_pickle, is_text, is_torch, read_torch
 from models.checkpoints.readers.torchscript import is_torchscript, read_torchscript
@@ -57,6 +58,7 @@ READERS: tuple[FileFormat, ...] = (
     FileFormat("TorchScript", (), read_torchscript, is_torchscript),
     FileFormat("torch.export", (".pt2",), read_pt2, is_pt2),
     FileFormat("PyTorch", (".pth", ".pt", ".pickle", ".pkl", ".tar", ".ckpt", ".bin", ".keras"), read_torch, is_torch),
+    FileFormat("index of shards (Hugging Face)", (), read_shards, is_index),
     FileFormat("safetensors", (".safetensors",), read_safetensors, is_safetensors),
     FileFormat("TensorFlow checkpoint", (".model", ".mdlp", ".index"), read_tf_checkpoint, is_table),
     FileFormat("MXNet (GluonCV)", (".params",), read_mxnet, is_mxnet),

@@ -24,6 +24,7 @@ from models.checkpoints.pt2_schema import WEIGHTS_CONFIG
 from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.compressions import CHUNK, PROBED_BYTES, STARTS, Chunks, find_compression, unpack
 from models.checkpoints.readers.zip_archive import is_zip, member_names
+from models.checkpoints.shards import INDEX_SUFFIX
 from models.errors import CheckpointError, join_limited
 from models.paths import DESCRIPTORS
 from models.unpacking import BAD_ZIP
@@ -211,6 +212,7 @@ def _only_checkpoint(file: MappedFile, members: tuple[Member, ...], suffixes: Co
     """Yield the one member that is a checkpoint."""
     kind = "zip" if is_zip(file) else "tar"
     found = [member for member in members if PROGRAM_STATE.search(member.name)]
+    found = found or [member for member in members if member.name.endswith(INDEX_SUFFIX)]
     found = found or [member for member in members if _is_checkpoint(member, suffixes)]
     if not found:
         names = join_limited(member.name for member in members)
@@ -231,11 +233,13 @@ def _only_checkpoint(file: MappedFile, members: tuple[Member, ...], suffixes: Co
             if member.path == chosen.path.with_name(name):
                 limit = file.max_unpacked - unpacked
                 unpacked += member.size
-                with _temporary(file, member.path.name, kind, member.chunks(), limit) as other:
-                    return other
+                return opened.enter_context(_temporary(file, member.path.name, kind, member.chunks(), limit))
         return None
 
-    with _temporary(file, str(chosen.path), kind, chosen.chunks(), file.max_unpacked) as inner:
+    with (
+        ExitStack() as opened,
+        _temporary(file, str(chosen.path), kind, chosen.chunks(), file.max_unpacked) as inner,
+    ):
         yield replace(inner, find_beside=beside)
 
 

@@ -12,7 +12,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -44,6 +44,7 @@ class MappedFile:
         limit: the bytes that what it was unpacked from may unpack to; None for the user's own file.
         find_beside: finds a file of the same folder of the archive.
         others: {name: file} of the same folder that were opened, see `beside`.
+        opened: closes them, with this file.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class MappedFile:
     limit: int | None = None
     find_beside: Callable[[str], MappedFile | None] | None = None
     others: dict[str, MappedFile] = field(default_factory=dict[str, "MappedFile"])
+    opened: ExitStack = field(default_factory=ExitStack)
 
     @property
     def name(self) -> str:
@@ -95,6 +97,8 @@ class MappedFile:
     def beside(self, name: str) -> MappedFile | None:
         """Return the file called `name` in this file's own folder, opened once; None if it has no such plain file.
 
+        A link is followed only if this file is a link into the same folder: the Hub's cache is made so.
+
         Args:
             name: a plain name, without folders.
         """
@@ -108,10 +112,10 @@ class MappedFile:
         if self.find_beside is not None:
             return self.find_beside(name)
         path = self.path.with_name(name)
-        if path.is_symlink() or not path.is_file():
+        linked = self.path.is_symlink() and path.resolve().parent == self.path.resolve().parent
+        if (path.is_symlink() and not linked) or not path.is_file():
             return None
-        with open_mapped(path) as other:
-            return other
+        return self.opened.enter_context(_map(path))
 
     def tensor(self, name: str, dtype: DType, shape: tuple[int, ...], offset: int, length: int) -> FileTensor:
         """Return the tensor at `offset`, `length` bytes long, of little-endian numbers.
@@ -143,12 +147,18 @@ def open_mapped(path: Path) -> Generator[MappedFile]:
 
     The messages of readers do not name the file: errors that are raised in the block are given its path here.
     """
-    with path.open("rb") as stream:
+    with _map(path) as file, naming(path):
+        yield file
+
+
+@contextmanager
+def _map(path: Path) -> Generator[MappedFile]:
+    with path.open("rb") as stream, ExitStack() as opened:
         size = os.fstat(stream.fileno()).st_size
         if size == 0:
             raise CheckpointError(f"the checkpoint is empty (0 bytes): {path}")
-        with naming(path):
-            yield MappedFile(path, stream, mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY))
+        data = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY)
+        yield MappedFile(path, stream, data, opened=opened)
 
 
 @dataclass(frozen=True)

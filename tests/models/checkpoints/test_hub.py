@@ -1,12 +1,16 @@
 """Files of the Hub: through its library, with one line for each of its refusals, and never its token."""
 
 import hashlib
+import json
+import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from helpers.run import python
 
 from models.checkpoints.sources import resolve
@@ -15,6 +19,14 @@ from models.progress import no_progress
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+SHARD = safetensors.numpy.save({"w": np.arange(3, dtype=np.float32)})
+FILES = {
+    "weights/c3d.pth": CONTENT,
+    "weights/model.safetensors.index.json": json.dumps({"weight_map": {"w": "model-1.safetensors"}}).encode(),
+    "weights/model-1.safetensors": SHARD,
+    "weights/bad.safetensors.index.json": json.dumps({"weight_map": {"w": "../model-1.safetensors"}}).encode(),
+    "weights/short.safetensors.index.json": json.dumps({"weight_map": {"w": "none.safetensors"}}).encode(),
+}
 TOKEN = "hf_abcdefghijklmnop"
 
 
@@ -76,33 +88,38 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        known = self.path in (
-            f"/owner/repo/resolve/{revision}/weights/c3d.pth" for revision in ("main", "v1", self.commit)
-        )
+        found = re.fullmatch(rf"/owner/repo/resolve/(main|v1|{self.commit})/(.*)", self.path)
+        known = found is not None and found[2] in FILES
+        content = FILES[found[2]] if found is not None and known else b""
+        sha256 = hashlib.sha256(content).hexdigest()
         self.send_response(200 if known else 404)
         self.send_header("X-Repo-Commit", self.commit)
-        self.send_header("X-Linked-Etag", f'"{SHA256}"')
-        self.send_header("X-Linked-Size", str(len(CONTENT)))
-        self.send_header("ETag", f'"{SHA256}"')
+        self.send_header("X-Linked-Etag", f'"{sha256}"')
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("ETag", f'"{sha256}"')
         if not known:
             self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("Content-Length", str(len(CONTENT) if known else 0))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if body and known:
-            self.wfile.write(CONTENT)
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         """Say nothing."""
 
 
+SHARDS = "hf://owner/repo/weights/model.safetensors.index.json@v1"
+
 ASK = """
 import sys
 from models.checkpoints.sources import resolve
+from models.checkpoints.reading import read_raw
 from models.errors import C3DExportError
 for address in sys.argv[1:]:
     try:
         found = resolve(address, lambda step: None)
-        print(found.path, found.url, found.sha256)
+        tensors = list(read_raw(address)[1].tensors) if "index.json" in address else []
+        print(found.path, found.url, found.sha256, *tensors)
     except C3DExportError as error:
         print(type(error).__name__, error)
 """
@@ -124,12 +141,15 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "hf://owner/repo/none.pth": "the repository has no file none.pth",
         "hf://owner/repo/weights/c3d.pth@v9": "the repository has no revision v9",
         "hf://owner/gated/c3d.pth": "the repository is gated; accept its terms on the Hub, and log in with",
+        "hf://owner/repo/weights/bad.safetensors.index.json": "its shard '../model-1.safetensors' is no file of",
+        "hf://owner/repo/weights/short.safetensors.index.json": "the repository has no file weights/none.safetensors",
         "hf://owner/private/c3d.pth": "no such repository; if it is private, log in with",
     }
     try:
-        fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", *addresses, cwd=tmp_path)
+        fetched = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", SHARDS, *addresses, cwd=tmp_path)
         assert fetched.stderr == ""
-        found, *refused = fetched.stdout.splitlines()  # one line each
+        found, sharded, *refused = fetched.stdout.splitlines()  # one line each
+        assert sharded.split(" ")[1:] == [SHARDS.replace("@v1", f"@{Hub.commit}"), "None", "w"]
         path, url, sha256 = found.split(" ")
         assert Path(path).read_bytes() == CONTENT
         assert (url, sha256) == (f"hf://owner/repo/weights/c3d.pth@{Hub.commit}", SHA256)
@@ -141,6 +161,7 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         server.server_close()
         thread.join()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    offline = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", "hf://owner/repo/weights/other.pth", cwd=tmp_path)
-    assert offline.stdout.splitlines()[0] == found
-    assert "not in the cache" in offline.stdout.splitlines()[1]
+    other = "hf://owner/repo/weights/other.pth"
+    offline = python(ASK, "hf://owner/repo/weights/c3d.pth@v1", SHARDS, other, cwd=tmp_path)
+    assert offline.stdout.splitlines()[:2] == [found, sharded]
+    assert "not in the cache" in offline.stdout.splitlines()[2]

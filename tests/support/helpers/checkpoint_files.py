@@ -1,5 +1,6 @@
 """A small valid file of every checkpoint format: what mutations, truncations and fuzzing begin with."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ def write_small_caffe(path: Path) -> None:
     write_caffe(path, state, "C3D-v1.0")
 
 
+def write_shards(path: Path) -> None:
+    """Write an index and, beside it, a safetensors file with the first tensor and one with the others."""
+    first, *others = TENSORS
+    places = {first: "model-00001-of-00002.safetensors"} | dict.fromkeys(others, "model-00002-of-00002.safetensors")
+    for shard in set(places.values()):
+        save_file({name: TENSORS[name] for name in TENSORS if places[name] == shard}, path.with_name(shard))
+    path.write_text(json.dumps({"metadata": {"total_size": 820}, "weight_map": places}))
+
+
 class Small(nn.Module):
     """A network that has the arrays as parameters."""
 
@@ -74,6 +84,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "c3d.onnx": write_onnx,
     "c3d.pt": lambda path: save_script(Small(), path),
     "c3d.pt2": lambda path: save_program(Small(), path, torch.zeros(1, 3, 3, 3, 10)),
+    "model.safetensors.index.json": write_shards,
     "c3d.params": lambda path: write_params(path, ARRAYS),
 }
 """{file name: writes it}; what `ckpt.index` refers to is `ckpt.data-00000-of-00001` beside it."""

@@ -1,0 +1,79 @@
+"""Checkpoints in shards, as Hugging Face's libraries save large models: an index in JSON, and its files beside it.
+
+`model.safetensors.index.json` has `{"metadata": {…}, "weight_map": {tensor: file}}`, and so has
+`pytorch_model.bin.index.json`. The files are `model-00001-of-00003.safetensors` and so on.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from models.checkpoints.contents import MAX_TENSORS
+from models.errors import CheckpointError, join_limited
+from models.paths import is_plain_name
+
+INDEX_SUFFIX = ".index.json"
+USUAL_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""Of a folder that has several, the first of these is taken, as transformers does."""
+MAX_INDEX = 4 << 20
+"""Bytes: as of a safetensors header, which has the same names."""
+MAX_SHARDS = 64
+"""Each is read within the limits of its own format."""
+
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.[a-z]+)")
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def find_shard_index(path: Path) -> Path | None:
+    """Return the index of a checkpoint in shards, given the index, one of the shards, or the folder.
+
+    Args:
+        path: as the user gave it.
+
+    Returns:
+        None if `path` belongs to no such checkpoint.
+
+    Raises:
+        CheckpointError: a folder of several.
+    """
+    if path.is_dir():
+        found = sorted(path.glob(f"*{INDEX_SUFFIX}"))
+        usual = [path / name for name in USUAL_INDEXES if path / name in found]
+        if len(found) > 1 and not usual:
+            names = join_limited(one.name for one in found)
+            raise CheckpointError(f"{path}: a folder of {len(found)} checkpoints in shards; give one of {names}")
+        return next(iter(usual or found), None)
+    if path.name.endswith(INDEX_SUFFIX):
+        return path if path.is_file() else None
+    if (shard := _SHARD.fullmatch(path.name)) is not None:
+        index = path.with_name(f"{shard[1]}{shard[2]}{INDEX_SUFFIX}")
+        return index if index.is_file() else None
+    return None
+
+
+def parse_index(content: bytes) -> dict[str, str]:
+    """Return {tensor: file} of an index. The files are plain names, in the index's own folder.
+
+    Raises:
+        CheckpointError: no index, larger than a limit, or a file of another folder.
+    """
+    if len(content) > MAX_INDEX:
+        raise CheckpointError(f"an index of {len(content):,} bytes, more than {MAX_TENSORS} tensors take")
+    try:
+        files = msgspec.json.decode(content, type=_Index).weight_map
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckpointError(f"not an index of shards: {error}") from error
+    if not 0 < len(files) <= MAX_TENSORS:
+        raise CheckpointError(f"an index of {len(files)} tensors; it may have 1 to {MAX_TENSORS}")
+    names = set(files.values())
+    if len(names) > MAX_SHARDS:
+        raise CheckpointError(f"an index of {len(names)} shards: more than {MAX_SHARDS}; save it with larger ones")
+    if outside := sorted(name for name in names if not is_plain_name(name)):
+        raise CheckpointError(f"its shard {outside[0]!r} is no file of the index's own folder")
+    return files
