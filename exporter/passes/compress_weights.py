@@ -162,18 +162,17 @@ def _to_matmul(model: ir.Model, gemm: ir.Node, weight: ir.Value) -> None:
     Sum, because onnxruntime 1.32 makes MatMul, Add and Relu one operator before it looks at the weights, and then
     dequantises them at every run, which takes 30 times as long.
     """
-    x, output, name = gemm.inputs[0], gemm.outputs[0], str(gemm.name)
+    x, output = gemm.inputs[0], gemm.outputs[0]
     bias = gemm.inputs[2] if len(gemm.inputs) > 2 else None
     assert x is not None
-    gemm.name = None
-    result = insert_node(
-        model, gemm, "MatMul", [x, weight], f"{name}.matmul" if bias is not None else name, output.shape, output.dtype
-    )
+    result = insert_node(model, gemm, "MatMul", [x, weight], f"{gemm.name}.matmul", output.shape, output.dtype)
     if bias is not None:
-        result = insert_node(model, gemm, "Sum", [result, bias], name)
+        result = insert_node(model, gemm, "Sum", [result, bias], f"{gemm.name}.sum")
+    last = result.producer()
+    assert last is not None
+    last.name = gemm.name
     replace_value(output, result)
     model.graph.remove(gemm, safe=True)
-    gemm.name = name  # for the decision
 
 
 def _to_float32(

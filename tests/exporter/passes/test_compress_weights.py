@@ -96,6 +96,16 @@ def test_a_linear_layer_has_a_scale_for_each_block(
     assert detect_precision(tmp_path / "byte.onnx") == "int8"
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", ["y", ""])
+def test_a_layer_keeps_its_name_which_may_be_that_of_its_output(name: str, bias: bool) -> None:
+    layer = node("Gemm", "x w b" if bias else "x w", "y")
+    layer.name = name
+    done = rewrite(CompressWeights("int8"), linear([layer], w=normal(256, 40), b=normal(40)))
+    assert (done.model.graph.node[-1].name, done.model.graph.node[-1].output[0]) == (name, "y")
+    assert [row.node for row in done.step.decisions] == ["y"]
+
+
 def test_onnxruntime_computes_on_the_int8_weights_of_every_layer(tmp_path: Path) -> None:
     """Where it does not, a layer takes 30 times as long: its optimized graph has no DequantizeLinear left."""
     nodes = [
