@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
+from torch.utils._pytree import tree_leaves, treespec_loads
 
 from exporter.engines.aoti_metadata import read_metadata, require_processor
 from exporter.engines.base import WEIGHT_PRECISIONS
@@ -61,7 +62,7 @@ class AotiRuntime(TorchFileRuntime):
         """Return as many inputs and outputs as the package states, unnamed."""
         assert self._compiled is not None, "enter the runtime first"
         taken, given = (
-            torch.utils._pytree.treespec_loads(text).num_leaves  # pyright: ignore - what a package states has no API
+            treespec_loads(text).num_leaves
             for text in self._compiled.loader.get_call_spec()
         )
         return Signature(
@@ -90,7 +91,7 @@ class AotiRuntime(TorchFileRuntime):
     def call(self, inputs: Sequence[torch.Tensor]) -> Any:
         """Run the package."""
         assert self._compiled is not None, "enter the runtime first"
-        return self._compiled(*inputs)
+        return tree_leaves(self._compiled(*inputs))
 
 
 def load_package(path: Path) -> AOTICompiledModel:

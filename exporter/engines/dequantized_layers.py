@@ -111,7 +111,8 @@ def remove_quantization(model: ir.Model) -> None:
         source, result = node.inputs[0], node.outputs[0]
         readers = [use.node for use in result.uses()]
         restored = all(each.op_type == DEQUANTIZE and not each.outputs[0].is_graph_output() for each in readers)
-        if source is None or result.is_graph_output() or not restored:
+        outer = all(each.graph is node.graph for each in readers)
+        if source is None or result.is_graph_output() or not (restored and outer):
             continue
         for reader in readers:
             reader.outputs[0].replace_all_uses_with(source)

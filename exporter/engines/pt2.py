@@ -10,6 +10,7 @@ import torch
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
+from torch.utils._pytree import tree_leaves
 
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.torch_files import (
@@ -92,9 +93,9 @@ class ExportedProgramRuntime(TorchFileRuntime):
         return Placement(self.options.device, len(calls))
 
     def call(self, inputs: Sequence[torch.Tensor]) -> Any:
-        """Run the program."""
+        """Run the program; what it returns in dictionaries and lists is in the order of its signature's outputs."""
         assert self._module is not None, "enter the runtime first"
-        return _run_all(self._module, inputs) if self.options.all_outputs else self._module(*inputs)
+        return _run_all(self._module, inputs) if self.options.all_outputs else tree_leaves(self._module(*inputs))
 
     def _prepare(self, program: ExportedProgram) -> torch.fx.GraphModule:
         return program.module()
@@ -162,7 +163,7 @@ def _run_all(module: torch.fx.GraphModule, inputs: Sequence[torch.Tensor]) -> di
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if n.op == "call_function" and isinstance(value, torch.Tensor):
-                values[n.name] = value.clone()  # operators that write in place may follow
+                values[n.name] = value.to("cpu", copy=True)  # operators that write in place may follow
             return value
 
     Collect(module).run(*inputs)

@@ -116,12 +116,13 @@ class TorchFileRuntime(CodeRuntime):
                 shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
                 raise CheckFailedError(f"{self.path}: fails on {shapes}: {self.find_reason(error)}") from error
         if isinstance(returned, dict):
-            return {name: to_array(value) for name, value in returned.items()}
-        values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
-        if len(values) != len(self._output_names) or not all(isinstance(value, torch.Tensor) for value in values):
+            names, values = tuple(returned), tuple(returned.values())
+        else:
+            names, values = self._output_names, tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+        if len(values) != len(names) or not all(isinstance(value, torch.Tensor) for value in values):
             types = [str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__ for value in values]
             raise CheckFailedError(f"{self.path}: returns {', '.join(types)}; its signature is {self.signature}")
-        return {name: to_array(value) for name, value in zip(self._output_names, values, strict=True)}
+        return {name: to_array(value) for name, value in zip(names, values, strict=True)}
 
     def to_input(self, value: torch.Tensor) -> torch.Tensor:
         """Return an input as the file takes it."""

@@ -120,6 +120,25 @@ def test_a_quantised_output_of_the_graph_stays() -> None:
     assert set(run_onnxruntime(changed, {"x": normal(1, 4, 4, 8, 8)})) == {"y", "q3"}
 
 
+def test_what_a_branch_of_an_if_dequantises_stays() -> None:
+    model = quantized(np.int8(0))
+    branches = [
+        onnx.helper.make_graph(
+            [node("DequantizeLinear", "q s z", "d"), node(operator, "d", "r")],
+            operator,
+            [],
+            [onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, None)],
+        )
+        for operator in ("Relu", "Neg")
+    ]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("i", onnx.TensorProto.FLOAT, None))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "first"))
+    model.graph.node.append(node("If", "first", "i", then_branch=branches[0], else_branch=branches[1]))
+    x = {"x": normal(1, 4, 4, 8, 8)}
+    changed = run_onnxruntime(without_quantization(model), x)
+    assert np.array_equal(changed["i"], run_onnxruntime(model, x)["i"])
+
+
 def test_a_full_disk_is_no_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxruntime, which writes its optimised graph into a temporary file, says only that it failed."""
 

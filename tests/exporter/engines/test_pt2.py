@@ -27,6 +27,13 @@ class Linear(torch.nn.Module):
         return y.to(torch.float32), torch.zeros(y.shape, dtype=dtype).add_(y).to(torch.float32)
 
 
+class Named(Linear):
+    def forward(self, x: torch.Tensor) -> dict[str, object]:  # pyright: ignore
+        """(N, 4) -> (N, 3), (N, 3)."""
+        y = self.linear(x)
+        return {"scores": y, "others": [torch.relu(y)]}
+
+
 class Dropout(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.dropout(x, training=self.training)
@@ -55,6 +62,15 @@ def test_a_signature_from_the_program_where_none_is_stated(tmp_path: Path) -> No
     with ExportedProgramRuntime(tmp_path / "m.pt2", RuntimeOptions(signature=stated)) as runtime:
         assert runtime.signature is stated
         assert [*runtime.run(X)] == ["scores", "again"]
+
+
+def test_dictionaries_and_lists_are_flattened(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with ExportedProgramRuntime(save(tmp_path / "m.pt2", Named().eval()), RuntimeOptions()) as runtime:
+        first, second = (output.name for output in runtime.signature.outputs)
+        returned = runtime.run(X)
+    assert [*returned] == [first, second]
+    assert np.array_equal(np.maximum(returned[first], 0), returned[second])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
