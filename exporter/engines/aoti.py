@@ -61,10 +61,7 @@ class AotiRuntime(TorchFileRuntime):
     def stated_signature(self) -> Signature:
         """Return as many inputs and outputs as the package states, unnamed."""
         assert self._compiled is not None, "enter the runtime first"
-        taken, given = (
-            treespec_loads(text).num_leaves
-            for text in self._compiled.loader.get_call_spec()
-        )
+        taken, given = (treespec_loads(text).num_leaves for text in self._compiled.loader.get_call_spec())
         return Signature(
             tuple(TensorSpec(f"input{index}", "float32", UNKNOWN_SHAPE) for index in range(taken)),
             tuple(TensorSpec(f"output{index}", "float32", UNKNOWN_SHAPE) for index in range(given)),

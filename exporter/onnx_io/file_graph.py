@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import all_graphs, needed_nodes
@@ -64,7 +64,7 @@ class FileGraph:
     @cached_property
     def producers(self) -> dict[str, NodeProto]:
         """{value: the node that computes it}."""
-        return {name: node for node in self.nodes for name in node.output}
+        return {name: node for node in self.nodes for name in node.output if name}
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, NDArray[Any]]]:
         """Yield the names and numbers of some constants.
@@ -78,8 +78,21 @@ class FileGraph:
 def find_tensors(model: ModelProto, nodes: Sequence[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
     """Yield the names and tensors of initialisers and Constant nodes."""
     for graph in all_graphs(model.graph):
-        for tensor in graph.initializer:
-            yield tensor.name, tensor
+        yield from _name_tensors(graph.initializer, ())
+    yield from _name_tensors((), nodes)
+
+
+def own_tensors(graph: GraphProto) -> dict[str, TensorProto]:
+    """Return {name: tensor} of a graph's own initialisers and Constant nodes.
+
+    Those of the graphs inside it may have the names of other values here.
+    """
+    return dict(_name_tensors(graph.initializer, graph.node))
+
+
+def _name_tensors(initializers: Iterable[TensorProto], nodes: Iterable[NodeProto]) -> Iterator[tuple[str, TensorProto]]:
+    for tensor in initializers:
+        yield tensor.name, tensor
     for node in nodes:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.HasField("t"):

@@ -14,10 +14,11 @@ from onnx import TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
-from exporter.onnx_io.file_graph import FileGraph
+from exporter.onnx_io.file_graph import FileGraph, own_tensors
 from exporter.onnx_io.inference import infer_element_types
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.subgraphs import STANDARD_DOMAINS, inputs_before
+from exporter.onnx_io.weights import read_weights
 from exporter.parity.decisions.choices import Choice, Moved, Ranked, Recast
 from exporter.parity.decisions.nodes import Continuous, Corners, Equality, Given, Node, Unfollowed
 
@@ -63,10 +64,7 @@ class DecisionGraph:
 
     @cached_property
     def _tensors(self) -> dict[str, TensorProto]:
-        """The constants of the graph itself: one inside a subgraph may have the name of another value here."""
-        own = {tensor.name for tensor in self._graph.model.graph.initializer}
-        own.update(name for node in self._graph.nodes if node.op_type == "Constant" for name in node.output)
-        return {name: tensor for name, tensor in self._graph.tensors.items() if name in own}
+        return own_tensors(self._graph.model.graph)
 
     @cached_property
     def _types(self) -> dict[str, int]:
@@ -231,5 +229,6 @@ class DecisionGraph:
         return self._types.get(value, TensorProto.FLOAT) in FLOAT_TYPES
 
     def _constant(self, value: str) -> NDArray[Any]:
-        ((_, array),) = self._graph.read([value])
-        return array.astype("float64") if self._graph.tensors[value].data_type in FLOAT_TYPES else array
+        tensor = self._tensors[value]
+        ((_, array),) = read_weights(self._graph.model, {value: tensor}, self.path)
+        return array.astype("float64") if tensor.data_type in FLOAT_TYPES else array

@@ -24,7 +24,7 @@ from onnx.external_data_helper import uses_external_data
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import dtype_name
-from exporter.onnx_io.file_graph import find_tensors
+from exporter.onnx_io.file_graph import own_tensors
 from exporter.onnx_io.inference import infer_shapes
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import free_size
@@ -211,7 +211,7 @@ class _Graph:
     def constants(self) -> dict[str, NDArray[Any]]:
         return {
             name: numpy_helper.to_array(tensor)
-            for name, tensor in find_tensors(self.model, self.model.graph.node)
+            for name, tensor in own_tensors(self.model.graph).items()
             if not uses_external_data(tensor) and dtype_name(tensor.data_type) != "string"
         }
 

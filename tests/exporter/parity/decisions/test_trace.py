@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnx_reference import FloatGraph
 from exporter.parity.decisions import DecisionGraph, Run
+from exporter.parity.decisions.nodes import Given
 from exporter.parity.tolerance import AllcloseTolerance
 
 Array = NDArray[Any]
@@ -204,3 +205,23 @@ def test_a_constant_inside_a_subgraph_is_no_value_of_the_graph_of_that_name(tmp_
     outputs = [helper.make_tensor_value_info("y", TensorProto.INT64, [1])]
     onnx.save(make_model(nodes, inputs, outputs, {"c": np.array(True)}, 18), tmp_path / "m.onnx")
     assert DecisionGraph(tmp_path / "m.onnx").trace("y").decides
+
+
+def test_a_constant_is_not_the_one_of_that_name_inside_a_subgraph(tmp_path: Path) -> None:
+    result = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
+    branches = [
+        helper.make_graph(
+            [node("Identity", "t", "o")], "g", [], [result], [helper.make_tensor("t", TensorProto.FLOAT, [], [number])]
+        )
+        for number in (7.0, 8.0)
+    ]
+    nodes = [
+        helper.make_node("If", ["c"], ["z"], then_branch=branches[0], else_branch=branches[1]),
+        node("Sub", "z t", "y"),
+    ]
+    weights = {"c": np.array(True), "t": np.array(0.5, np.float32)}
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])]
+    onnx.save(make_model(nodes, [], outputs, weights, 18), tmp_path / "m.onnx")
+    found = DecisionGraph(tmp_path / "m.onnx").trace("t")
+    assert isinstance(found, Given)
+    assert found.constant == 0.5

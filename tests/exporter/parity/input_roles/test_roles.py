@@ -265,3 +265,21 @@ def test_the_user_s_value_and_constants_decide_the_others(tmp_path: Path) -> Non
     assert (made["a"], made["s"], made["e"]) == ([1], [2], [4])
     (made, *_) = feeds(path, InputOptions(feeds={"e": ValueRange(7, 7)}))
     assert made["e"] == [7]
+
+
+def test_a_constant_inside_a_subgraph_is_none_of_the_graph(tmp_path: Path) -> None:
+    results = [helper.make_tensor_value_info("o", INT64, None)]
+    inner = helper.make_graph(
+        [node("Identity", "k", "o")], "g", [], results, [helper.make_tensor("k", INT64, [1], [7])]
+    )
+    nodes = [
+        helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner),
+        node("Identity", "s", "k"),
+        node("Reshape", "x s", "r"),
+        node("Sum", "r z k", "y"),
+    ]
+    inputs = [helper.make_tensor_value_info("x", INT64, [6]), helper.make_tensor_value_info("s", INT64, [1])]
+    outputs = [helper.make_tensor_value_info("y", INT64, [6])]
+    onnx.save(make_model(nodes, inputs, outputs, {"c": np.array(True)}, 18), tmp_path / "m.onnx")
+    roles = find_roles(tmp_path / "m.onnx", "onnx")
+    assert {*roles.constants} == {"c"}
