@@ -8,7 +8,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx.external_data_helper import load_external_data_for_model
 
 from exporter.errors import ArtifactError
@@ -91,21 +91,25 @@ def _detail(error: Exception) -> str:
 def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
+    if field := _find_bytes(model):
+        raise ArtifactError(f"{path}: not a valid ONNX model: a text in it is not UTF-8 ({field})")
     require_expandable(model, path)
     for graph in all_graphs(model.graph):
-        if not _has_text_names(graph):
-            raise ArtifactError(f"{path}: not a valid ONNX model: a name in it is not UTF-8")
         sort_nodes(graph)
     return model
 
 
-def _has_text_names(graph: onnx.GraphProto) -> bool:
-    """Return whether all names of a graph are texts; protobuf returns bytes for one that is not UTF-8."""
-    names: list[object] = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
-    for node in graph.node:
-        names += (node.name, node.op_type, node.domain, *node.input, *node.output)
-        names += (attribute.name for attribute in node.attribute)
-    return all(isinstance(name, str) for name in names)
+def _find_bytes(message: Message) -> str | None:
+    """Return the first field of texts, such as `NodeProto.name`, of which protobuf returns one as bytes: no UTF-8."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            if any(isinstance(text, bytes) for text in ([value] if isinstance(value, str | bytes) else value)):
+                return f"{message.DESCRIPTOR.name}.{field.name}"
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in [value] if isinstance(value, Message) else value:
+                if found := _find_bytes(inner):
+                    return found
+    return None
 
 
 def _without_weights(reader: WireReader, message: Field, file_name: str, wanted: int) -> bytes:

@@ -1,5 +1,6 @@
 """ONNX files as messages, with and without their weights."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,15 +63,42 @@ def test_other_files_are_rejected(load: Callable[[Path], object], content: bytes
         load(tmp_path / "absent.onnx")
 
 
-@pytest.mark.parametrize("name", ["the_input", "the_node", "the_output", "the_attribute", "the_weight"])
+@pytest.mark.parametrize(
+    ("text", "field"),
+    {
+        "the_input": "NodeProto.input",
+        "the_node": "NodeProto.name",
+        "the_output": "NodeProto.output",
+        "the_attribute": "AttributeProto.name",
+        "the_weight": "NodeProto.input",
+        "the_inner_graph": "GraphProto.name",
+        "the_graph": "GraphProto.name",
+        "the_size": "Dimension.dim_param",
+        "the_producer": "ModelProto.producer_name",
+        "the_key": "StringStringEntryProto.key",
+        "the_value": "StringStringEntryProto.value",
+        "the_result_of_a_function": "FunctionProto.output",
+    }.items(),
+)
 @pytest.mark.parametrize("load", [load_with_weights, load_without_weights])
-def test_a_name_that_is_no_text_is_rejected(load: Callable[[Path], object], name: str, tmp_path: Path) -> None:
+def test_a_text_that_is_not_utf_8_is_rejected(
+    load: Callable[[Path], object], text: str, field: str, tmp_path: Path
+) -> None:
     made = helper.make_node("Add", ["the_input", "the_weight"], ["the_output"], name="the_node", the_attribute=1)
+    made.attribute.add(name="g", type=onnx.AttributeProto.GRAPH).g.name = "the_inner_graph"
     weight = numpy_helper.from_array(np.zeros(1, np.float32), "the_weight")
-    inputs, outputs = [value("the_input", FLOAT, [1])], [value("the_output", FLOAT, [1])]
-    model = helper.make_model(helper.make_graph([made], "g", inputs, outputs, [weight]))
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString().replace(name.encode(), b"\xff" * len(name)))
-    with pytest.raises(ArtifactError, match="a name in it is not UTF-8"):
+    inputs, outputs = [value("the_input", FLOAT, ["the_size"])], [value("the_output", FLOAT, [1])]
+    graph = helper.make_graph([made], "the_graph", inputs, outputs, [weight])
+    result = "the_result_of_a_function"
+    inside = helper.make_node("Relu", ["x"], [result])
+    function = helper.make_function("own", "f", ["x"], [result], [inside], [helper.make_opsetid("", 17)])
+    model = helper.make_model(graph, producer_name="the_producer", functions=[function])
+    helper.set_model_props(model, {"the_key": "the_value"})
+    content = model.SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(content)
+    load(tmp_path / "m.onnx")
+    (tmp_path / "m.onnx").write_bytes(content.replace(text.encode(), b"\xff" * len(text)))
+    with pytest.raises(ArtifactError, match=re.escape(f"not UTF-8 ({field})")):
         load(tmp_path / "m.onnx")
 
 
