@@ -233,7 +233,8 @@ def _as_weights(path: Path) -> dict[str, str]:
         facts = describe_checkpoint(path, file, raw, DEFAULT_OPTIONS).facts
     except CheckpointError as error:
         return {"as weights": f"no: {without_path(error, path)}"}
-    return {"as weights": facts["loads"]} if facts.get("layout") != "none" else {}
+    loads = "; ".join(facts[key] for key in ("loads", "names") if key in facts)
+    return {"as weights": loads} if facts.get("layout") != "none" else {}
 
 
 def _artifact(

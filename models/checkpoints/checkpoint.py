@@ -20,6 +20,7 @@ from models.checkpoints.extra_tensors import (
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.last_linear import describe_last
 from models.checkpoints.layout import Layout
+from models.checkpoints.networks import name_layers
 from models.checkpoints.pickled_modules import find_pool5
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.reading import find_network, read_raw
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_SELECTION = WeightSelection()
+BY_POSITION = "its weights were taken by position, the order of the layers in the graph: their names are not known"
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ def remap_keys(
             which none is the usual one.
         UsageError: no such layout, key or prefix, or a key map of names that the file has not.
     """
+    raw = name_layers(raw, layout, parse_key_map(selection.key_map))
     candidates, chosen, found = find_network(raw, layout, selection)
     from models.checkpoints.tensors import load_tensor, make_zeros  # torch: all that can be refused before, was
 
@@ -254,6 +257,6 @@ def remap_keys(
     outside = {own: shape for name, shape in raw.shapes.items() if (own := below(chosen.key, name)) in extra.outside}
     biases, notes = zero_biases(shapes, outside)
     tensors |= {name: make_zeros(length) for name, length in biases.items()}
-    notes = (*last, *notes, *describe_kernels(outside, shapes))
+    notes = (*(BY_POSITION,) * raw.is_by_position, *last, *notes, *describe_kernels(outside, shapes))
     effective = replace(selection, key=chosen.key, prefix=chosen.prefix)
     return Checkpoint(file, raw, found, chosen, others, tensors, extra, effective, layout != "auto", notes)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-from models.checkpoints.detection import detect_networks, select_layouts
+from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
 from models.checkpoints.key_map import KeyMap
 from models.checkpoints.layout import Shapes
+from models.checkpoints.layouts import LAYOUTS
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, find_candidates
 from models.checkpoints.unbuilt import check_unbuilt_weights, describe_empty, describe_unknown
@@ -141,6 +142,31 @@ def identify_unsupported(shapes: Shapes) -> str | None:
     """
     file = _File(shapes)
     return next((f"this is {network.title}" for network in UNSUPPORTED if network.matches(file)), None)
+
+
+def name_layers(raw: ReadResult, layout: str, key_map: KeyMap) -> ReadResult:
+    """Return a file's tensors; under the names that its graph gives them by position, where their own say less.
+
+    Args:
+        raw: what the file holds.
+        layout: `auto`, or an origin's name; positions are known under the first one's.
+        key_map: names that the user explained.
+    """
+    if not raw.by_position or layout not in ("auto", LAYOUTS[0].name) or key_map.entries:
+        return raw
+    found = next(iter(detect_networks(raw.shapes, select_layouts(layout))), None)
+    if found is not None and _agree(found[0], raw):
+        return raw
+    return replace(raw, content=dict(raw.by_position), by_position={}, is_by_position=True)
+
+
+def _agree(match: LayoutMatch, raw: ReadResult) -> bool:
+    """Return whether names show each layer that the graph does, with the axes that it has in the graph."""
+    placed = {name: tensor.shape for name, tensor in raw.by_position.items() if name.endswith(".weight")}
+    if placed.keys() > match.weights.keys():
+        return False
+    named = {name: raw.shapes[match.weights[name]] for name in placed.keys() & match.weights.keys()}
+    return match.layout.linear_axes != "OI" or all(placed[name] == shape for name, shape in named.items())
 
 
 def find_networks(raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.checkpoints.detection import LayoutMatch, select_layouts
 from models.checkpoints.key_map import parse_key_map
-from models.checkpoints.networks import find_networks
+from models.checkpoints.networks import find_networks, name_layers
 from models.checkpoints.readers import read_file
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import Candidate, choose
@@ -39,7 +39,7 @@ def check_ahead(
     parse_key_map(selection.key_map)
     file, raw = read_raw(source, progress, sha256, ahead=True)
     with naming(file.path):
-        find_network(raw, layout, selection)
+        find_network(name_layers(raw, layout, parse_key_map(selection.key_map)), layout, selection)
 
 
 def read_raw(

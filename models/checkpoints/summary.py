@@ -10,10 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from models.checkpoints.checkpoint import Checkpoint, remap_keys
+from models.checkpoints.checkpoint import BY_POSITION, Checkpoint, remap_keys
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
-from models.checkpoints.networks import find_networks
+from models.checkpoints.networks import find_networks, name_layers
 from models.checkpoints.readers.base import ReadResult
 from models.checkpoints.selection import MAX_LISTED, Candidate, choose
 from models.checkpoints.sources import ResolvedSource
@@ -60,6 +60,8 @@ def describe_checkpoint(
     """
     facts = _foreign_objects(raw)
     key_map = parse_key_map(options.selection.key_map)
+    raw = name_layers(raw, options.layout, key_map)
+    facts |= {"names": BY_POSITION} if raw.is_by_position else {}
     try:
         with naming(file.path):
             candidates = find_networks(raw, options.layout, key_map)

@@ -11,7 +11,7 @@ import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,6 +170,8 @@ class ReadResult:
             `NotBuilt` records; {name: tensor} for formats without nesting. It may be cyclic.
         container: the file format, for display and the manifest.
         conventions: what the file itself states of its weights.
+        by_position: {canonical name: tensor} as the file's graph says which layer each is of; empty where it does not.
+        is_by_position: whether `content` was taken from there, because no names are known.
         others: further files that hold part of the content, in order.
         not_built: the classes and functions that the file names and that were not imported, sorted.
         hazards: those of them that would have run code of the file's choice, such as `os.system`.
@@ -181,6 +183,8 @@ class ReadResult:
     content: object
     container: str
     conventions: Conventions = NONE_STATED
+    by_position: Mapping[str, FileTensor] = field(default_factory=dict[str, FileTensor])
+    is_by_position: bool = False
     others: tuple[MappedFile, ...] = ()
     not_built: tuple[str, ...] = ()
     hazards: tuple[str, ...] = ()

@@ -14,10 +14,10 @@ from models.checkpoints.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.metadata import read_conventions
 from models.checkpoints.readers.base import MappedFile, ReadResult
+from models.checkpoints.readers.onnx_graph import find_pool5, name_by_position
 from models.config import CLIP_SHAPE, InputSize
 from models.errors import CheckpointError, naming
-from models.pooling import Pool5
-from models.protobuf_wire import BYTES, VARINT, Field, WireError, signed
+from models.protobuf_wire import BYTES, Field, WireError
 
 CONSTANTS = ("winograd.", "conv2d.", "pictures.", "preprocess.")
 """Name prefixes of constants that are no weights: an optimised graph's transforms, and preprocessing inside a model."""
@@ -31,12 +31,7 @@ NO_WEIGHTS = {2: "uint8", 3: "int8", 4: "uint16", 8: "strings", 12: "uint32", 13
 EXTERNAL = 1
 """TensorProto.DataLocation of data in another file."""
 
-MARGINS: dict[tuple[int, ...], Pool5] = {(0, 1, 1, 0, 1, 1): "symmetric", (0, 0, 0, 0, 1, 1): "right"}
-"""{pads of the last MaxPool, starts before ends: the convention}."""
-
-
 _WHOLE = re.compile(r"[0-9]{1,19}")
-POOL5_WINDOWS = (2, 2, 2)
 
 
 def read_onnx(file: MappedFile) -> ReadResult:
@@ -55,13 +50,16 @@ def read_onnx(file: MappedFile) -> ReadResult:
             raise CheckpointError(f"more than {MAX_TENSORS} tensors")
         found = (_tensor(file, span) for span in graph.get(5, []))
         tensors = {name: tensor for name, tensor in found if tensor is not None}
-        pool5 = _pool5(file, graph.get(1, []))
+        nodes = graph.get(1, [])
+        pool5 = find_pool5(file, nodes)
         size = _input_size(file, graph.get(11, []), tensors.keys())
+        by_position = name_by_position(file, nodes, tensors, size)
         reported = read_conventions(file.wire.pairs(model.get(14, [])))
     except WireError as error:
         raise CheckpointError(f"not a valid ONNX model, or truncated: {error}") from error
     conventions = replace(reported, pool5=pool5 or reported.pool5, input_size=size or reported.input_size)
-    return ReadResult(tensors, "ONNX", conventions, others=tuple(file.others.values()))
+    others = tuple(file.others.values())
+    return ReadResult(tensors, "ONNX", conventions, by_position=by_position, others=others)
 
 
 def _tensor(file: MappedFile, span: Field) -> tuple[str, FileTensor | None]:
@@ -99,28 +97,6 @@ def _number(name: str, text: str) -> int | None:
     if not _WHOLE.fullmatch(text):
         raise CheckpointError(f"the data of {name} has the offset or length {text[:40]!r}")
     return int(text)
-
-
-def _pool5(file: MappedFile, nodes: list[Field]) -> Pool5 | None:
-    """Return the convention of the last MaxPool, if it has the windows of pool5.
-
-    NodeProto: op_type 4, attribute 5. AttributeProto: name 1, i 3, ints 8.
-    """
-    for span in reversed(nodes):
-        node = file.wire.members(span)
-        if 4 not in node or file.wire.text(node[4][-1]) != "MaxPool":
-            continue
-        ceil, sizes = False, dict[str, tuple[int, ...]]()
-        for attribute in (file.wire.members(span) for span in node.get(5, [])):
-            key = file.wire.text(attribute[1][-1]) if 1 in attribute else ""
-            sizes[key] = tuple(size for run in attribute.get(8, []) for size in file.wire.packed(run))
-            if key == "ceil_mode":
-                ceil = any(entry.wire == VARINT and signed(entry.value) for entry in attribute.get(3, []))
-        if sizes.get("kernel_shape") != POOL5_WINDOWS:
-            return None
-        pads = sizes.get("pads", (0,) * 6)
-        return "right" if ceil and not any(pads) else MARGINS.get(pads)
-    return None
 
 
 def _input_size(file: MappedFile, inputs: list[Field], initializers: Collection[str]) -> InputSize | None:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers.mxnet_params import write_params
+from helpers.onnx_chains import make_chain, save_graph
 from helpers.origins import write_caffe
 from helpers.tf_checkpoint import write_v1, write_v2
 from helpers.torch_programs import save_program, save_script
@@ -82,6 +83,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "c3d.model": lambda path: write_v1(path, ARRAYS),
     "ckpt.index": lambda path: write_v2(path.with_suffix(""), ARRAYS),
     "c3d.onnx": write_onnx,
+    "chain.onnx": lambda path: save_graph(path, make_chain()),
     "c3d.pt": lambda path: save_script(Small(), path),
     "c3d.pt2": lambda path: save_program(Small(), path, torch.zeros(1, 3, 3, 3, 10)),
     "model.safetensors.index.json": write_shards,
