@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.checkpoints.biases import zero_biases
+from models.checkpoints.contents import unwrap
 from models.checkpoints.detection import LayoutMatch, select_layouts
 from models.checkpoints.extra_tensors import (
     ExtraTensors,
@@ -77,7 +78,7 @@ class Checkpoint:
         key, extra = self.chosen.key, self.extra
         for pattern in self.selection.ignore:
             not_built = any(is_ignored(name, key, (pattern,)) for name in self.raw.contents.unbuilt)
-            if not not_built and not any(fnmatchcase(name, pattern) for name in extra.ignored):
+            if not not_built and not any(fnmatchcase(name, unwrap(pattern)) for name in extra.ignored):
                 raise UsageError(
                     f"{self.path}: --ignore {pattern}: only the network's own tensors have such names, or none"
                 )

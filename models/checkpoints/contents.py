@@ -7,6 +7,7 @@ C3D's names at the end of the paths. So a key of the file and a prefix of its na
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -28,8 +29,19 @@ MAX_KEY_LENGTH = 200
 _MODULE_TABLES = frozenset({"_modules", "_parameters", "_buffers"})
 """Where a pickled `torch.nn.Module` keeps its parts; its state_dict has no such names."""
 
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module")
+"""Modules that torch puts around others at any level: torch.compile, FSDP in two versions, activation checkpointing."""
+COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
+"""The class around a compiled module that was pickled whole: the module is its first argument."""
+_WRAPPED = re.compile(rf"(^|(?<=\.))({'|'.join(WRAPPERS)})\.")
+
 TENSOR_CALLS = ("torch._utils._rebuild_",)
 """Functions that make one tensor of several (sparse, quantised): what they are given is not the file's own tensors."""
+
+
+def unwrap(path: str) -> str:
+    """Return a name without the wrappers around modules in it: `conv1._orig_mod.weight` is `conv1.weight`."""
+    return _WRAPPED.sub("", path)
 
 
 @dataclass(eq=False, repr=False)
@@ -57,7 +69,8 @@ class TensorTree:
     """Every tensor of a file, by its path.
 
     Attributes:
-        tensors: {path: tensor}, the components joined by dots, in the order of the file.
+        tensors: {path: tensor}, the components joined by dots, in the order of the file. `WRAPPERS` are left
+            out of all paths.
         containers: the paths of all dicts, lists and tuples that hold one of them; "" is the top.
         unbuilt: {path: name} of objects that were not built: of what stands where a tensor could.
         aliases: {path: further paths} of containers that the file holds under several keys.
@@ -105,7 +118,7 @@ class _Entry:
         paths = [""]
         for entry in reversed(chain):
             paths.append(_join(paths[-1], entry.key) if entry.named else paths[-1])
-        return paths[::-1]
+        return [unwrap(f"{path}.").removesuffix(".") for path in reversed(paths)]
 
 
 def flatten(content: object) -> TensorTree:
@@ -157,7 +170,7 @@ def _entries(entry: _Entry, node: Any) -> Iterator[_Entry]:
     if isinstance(node, NotBuilt):
         for index, part in enumerate(node.parts):  # a dict is the object's attributes: they are the object's own
             if isinstance(part, _SEARCHED):
-                yield entry.below(index, part, named=not isinstance(part, Mapping))
+                yield entry.below(index, part, named=not isinstance(part, Mapping) and node.name != COMPILED)
         return
     pairs = cast("Iterator[tuple[object, object]]", node.items() if isinstance(node, Mapping) else enumerate(node))
     for key, value in pairs:

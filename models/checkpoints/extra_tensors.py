@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 
+from models.checkpoints.contents import unwrap
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.layout import Shapes
 from models.checkpoints.selection import OPTIMIZER, Candidate
@@ -148,7 +149,7 @@ def describe_kernels(left_out: Shapes, tensors: Shapes) -> tuple[str, ...]:
 
 def is_ignored(name: str, key: str, patterns: Iterable[str]) -> bool:
     """Return whether a pattern of `--ignore`, which is for names below the key, matches a tensor's path."""
-    return any(fnmatchcase(below(key, name), pattern) for pattern in patterns)
+    return any(fnmatchcase(below(key, name), unwrap(pattern)) for pattern in patterns)
 
 
 def _kind(name: str, match: LayoutMatch, chosen: Candidate, others: Sequence[Candidate], ignore: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.checkpoints.contents import unwrap
 from models.checkpoints.layout import LAYERS, Shapes
 from models.checkpoints.unnamed_layers import find_base_channels, gives_classes, name_linears
 from models.config import BATCH_NORMS, CONVOLUTIONS
@@ -82,7 +83,7 @@ def parse_key_map(texts: Sequence[str]) -> KeyMap:
                 f"--key-map {text}: write OLD=NEW: a layer or tensor of the file, and its name in the network, which "
                 f"is one of {', '.join(LAYERS)} (or {next(iter(BATCH_NORMS.values()))}, …)"
             )
-        entries.append((theirs, ours))
+        entries.append((unwrap(f"{theirs}.").removesuffix("."), ours))
     return KeyMap(tuple(entries))
 
 
@@ -136,11 +137,21 @@ def suggest_key_map(shapes: Shapes) -> tuple[str, ...]:
     while parts and len({layer[: shared + 1] for layer in parts}) == 1 and all(len(n) > shared + 1 for n in parts):
         shared += 1
     weights = {".".join(layer[shared:]): shape for layer, shape in parts.items()}
-    if any(name.endswith("running_mean") for name in shapes):  # a BatchNorm has no shape that tells which it is
-        return ()
     kernels = {name: shape for name, shape in weights.items() if len(shape) == 5}
     linears = {name: shape for name, shape in weights.items() if len(shape) == 2}
     base = find_base_channels([*kernels.values()])
-    named = name_linears([*linears.values()], 8 * base) if base else ()
+    norms = _find_norms(shapes, shared, [shape[0] for shape in kernels.values()])
+    if base is None or norms is None:
+        return ()
+    named = name_linears([*linears.values()], 8 * base)
     layers = zip((*kernels, *linears), (*CONVOLUTIONS, *named), strict=True) if named else ()
-    return tuple(f"{theirs}={ours}" for theirs, ours in layers if theirs != ours)
+    norm_layers = zip(norms, BATCH_NORMS.values(), strict=True) if norms and named else ()
+    return tuple(f"{theirs}={ours}" for theirs, ours in (*layers, *norm_layers) if theirs != ours)
+
+
+def _find_norms(shapes: Shapes, shared: int, channels: Sequence[int]) -> tuple[str, ...] | None:
+    """Return the BatchNorm layers of a file in its order, where it has one for each convolution, or none at all."""
+    norms = {
+        ".".join(name.split(".")[shared:-1]): shape for name, shape in shapes.items() if name.endswith(".running_mean")
+    }
+    return tuple(norms) if not norms or [shape[:1] for shape in norms.values()] == [(n,) for n in channels] else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,9 @@ from torch import Tensor, nn
 from models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.info import CheckpointInfo
+from models.checkpoints.layout import LINEARS
+from models.checkpoints.unbuilt import PARAMETRIZED, REMOVE_PARTS
+from models.checkpoints.unnamed_layers import name_linears
 from models.config import CLASSIFIER_KEYS, C3DConfig
 from models.errors import CheckpointError, count, join_limited, naming
 from models.unpacking import HEADROOM, INFLATION
@@ -22,9 +24,6 @@ CASTABLE = (torch.float16, torch.bfloat16, torch.float64)
 
 RUNNING_VAR = ".running_var"
 MAX_PATTERNS = 4
-
-PARAMETRIZED = re.compile(r"\.(weight|bias)_(g|v|u|orig|mask)$|\.parametrizations\.")
-"""Names of the parts from which torch.nn.utils computes a weight."""
 
 
 def load_into(network: nn.Module, source: str | Path | Checkpoint, *, new_head: bool = False) -> CheckpointInfo:
@@ -165,11 +164,7 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
     text = f"{count(len(names), 'tensor', ('does', 'do'))} not belong to C3D ({checkpoint.layout.name} layout): "
     text += join_limited(names)
     if any(PARAMETRIZED.search(name) for name in names):
-        return (
-            f"{text}; weight norm, spectral norm or pruning keeps a weight in such parts: where it was made, call "
-            "torch.nn.utils.remove_weight_norm, remove_spectral_norm, prune.remove or "
-            "parametrize.remove_parametrizations on the layer, and save it again"
-        )
+        return f"{text}; {REMOVE_PARTS}"
     if canonical:
         return text
     if between := _between_layers(checkpoint, names):
@@ -180,11 +175,26 @@ def describe_unexpected(checkpoint: Checkpoint, canonical: Sequence[str] = ()) -
         )
     options = " ".join(f"--ignore {shlex.quote(pattern)}" for pattern in _patterns(names, checkpoint.chosen.prefix))
     text += f"; {options} leaves {it} out"
+    if linears := _suggest_linears(checkpoint, names):
+        return f"{text}, {linears} takes them for C3D's, if a ReLU follows each but fc8"
     heads = [name.removesuffix(".weight") for name in names if _is_head(checkpoint, name)]
     if CLASSIFIER_KEYS[0] not in checkpoint.tensors and len(heads) == 1:
         layer = heads[0].removeprefix(checkpoint.chosen.prefix)
         text += f", {shlex.join(['--key-map', f'{layer}=fc8'])} takes {layer} for fc8"
     return text
+
+
+def _suggest_linears(checkpoint: Checkpoint, names: Sequence[str]) -> str:
+    """Return the options that take two or three linear layers, which read one another, for fc6 to fc8; or ""."""
+    if any(f"{layer}.weight" in checkpoint.tensors for layer in LINEARS):
+        return ""
+    shapes = {name: checkpoint.raw.tensors[checkpoint.chosen.path(name)].shape for name in names}
+    weights = {name: shape for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 2}
+    named = name_linears([*weights.values()], len(checkpoint.tensors["conv5b.weight"])) if len(weights) > 1 else ()
+    own = (_layer(name).removeprefix(checkpoint.chosen.prefix) for name in weights)
+    return shlex.join(
+        word for theirs, ours in zip(own, named, strict=False) for word in ("--key-map", f"{theirs}={ours}")
+    )
 
 
 def _between_layers(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from functools import cached_property
 from math import prod
 
 from models.checkpoints.detection import LayoutMatch, detect_networks, select_layouts
-from models.checkpoints.key_map import KeyMap
+from models.checkpoints.key_map import KeyMap, suggest_key_map
 from models.checkpoints.layout import Shapes
 from models.checkpoints.layouts import LAYOUTS
 from models.checkpoints.readers.base import ReadResult
@@ -182,7 +182,8 @@ def find_networks(raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candid
         raise UsageError(f"--key-map {unused[0]}: the file has no such layer or tensor; it has {have}")
     networks = detect_networks(shapes, select_layouts(layout), raw.container, key_map, raw.content)
     candidates = find_candidates(raw.contents, networks)
-    other = None if any(one.matches[0].fits for one in candidates) else identify_unsupported(shapes)
+    is_c3d = any(one.matches[0].fits for one in candidates) or suggest_key_map(shapes)
+    other = None if is_c3d else identify_unsupported(shapes)
     if other is not None:
         raise CheckpointError(other)
     if not candidates or not all(one.matches[0].fits for one in candidates):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from models.checkpoints.contents import NotBuilt
+from models.checkpoints.contents import COMPILED, MAX_DEPTH, WRAPPERS, NotBuilt
 from models.pooling import Pool5
 
 _INDEX = re.compile("[0-9]{1,9}")
@@ -22,7 +22,8 @@ def find_pool5(content: object, prefix: str) -> Pool5 | None:
     """
     node = content
     for name in [*prefix.removesuffix(".").split("."), "pool5"] if prefix else ["pool5"]:
-        node = _member(node, name)
+        node = _member(_unwrap(node), name)
+    node = _unwrap(node)
     if not isinstance(node, NotBuilt) or node.name != MAX_POOL:
         return None
     kernel, stride, padding, ceil = (_member(node, name) for name in ("kernel_size", "stride", "padding", "ceil_mode"))
@@ -50,6 +51,19 @@ def as_triple(size: object) -> object:
     if isinstance(size, int):
         return (size,) * 3
     return tuple(cast("list[object]", size)) if isinstance(size, (list, tuple)) else None
+
+
+def _unwrap(node: object) -> object:
+    """Return the module in the wrappers around it; whatever else it is."""
+    for _ in range(MAX_DEPTH):
+        if isinstance(node, NotBuilt) and node.name == COMPILED and node.parts:
+            inner = node.parts[0]
+        else:
+            inner = next((found for name in WRAPPERS if (found := _member(node, name)) is not None), None)
+        if inner is None:
+            break
+        node = inner
+    return node
 
 
 def _member(node: object, name: str) -> object:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.checkpoints.contents import TensorTree
+from models.checkpoints.contents import TensorTree, unwrap
 from models.checkpoints.detection import LayoutMatch
 from models.checkpoints.layout import LAYERS
 from models.errors import CheckpointError, UsageError
@@ -16,7 +16,7 @@ from models.options import WeightSelection
 USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "")
 """Keys under which training scripts keep the network being trained, the first of which is taken."""
 
-USUAL_PREFIX = re.compile(r"((module|model|net|network|backbone|c3d|_orig_mod)\.)*", re.IGNORECASE)
+USUAL_PREFIX = re.compile(r"((module|model|net|network|backbone|c3d)\.)*", re.IGNORECASE)
 """Prefixes that wrappers put before the names of the only network."""
 
 AVERAGE = re.compile(
@@ -163,11 +163,16 @@ def list_options(chosen: Sequence[Candidate], candidates: Sequence[Candidate]) -
 
 
 def _is_wanted(one: Candidate, selection: WeightSelection) -> bool:
+    key, prefix = _plain(selection.key), _plain(selection.prefix)
     return (
-        selection.key in (None, one.key, *one.same_as)
-        and selection.prefix in (None, one.prefix, one.prefix.rstrip("./"))
+        key in (None, one.key, *one.same_as)
+        and prefix in (None, one.prefix.rstrip("./"))
         and (one.is_also_average or not selection.ema)
     )
+
+
+def _plain(name: str | None) -> str | None:
+    return None if name is None else unwrap(f"{name}.").rstrip("./")
 
 
 def _asked(selection: WeightSelection) -> str:

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 WEIGHT = re.compile(r"(^|[./])(weight|bias|W|b|kernel|running_mean|running_var)$")
 """Names of a layer's values in any framework."""
 
+PARAMETRIZED = re.compile(r"\.(weight|bias)_(g|v|u|orig|mask)$|\.parametrizations\.")
+"""Names of the parts from which torch.nn.utils computes a weight."""
+REMOVE_PARTS = (
+    "weight norm, spectral norm or pruning keeps a weight in such parts: where it was made, call "
+    "torch.nn.utils.remove_weight_norm, remove_spectral_norm, prune.remove or parametrize.remove_parametrizations on "
+    "the layer, and save it again"
+)
+
 
 def check_unbuilt_weights(raw: ReadResult) -> None:
     """Refuse a file in which the call of something foreign stands where a weight should.
@@ -89,6 +97,9 @@ def describe_unknown(shapes: Shapes, layout: str) -> str:
     if layout == "auto" and (suggested := suggest_key_map(weights)):
         options = " ".join(f"--key-map {entry}" for entry in suggested)
         return f"its names are not known, but its shapes are a C3D's in this order: if it is one, give {options}"
+    parts = [f"{name} {shape}" for name, shape in shapes.items() if PARAMETRIZED.search(name)]
+    if parts:
+        return f"its weights are in parts: {join_limited(parts, 4)}; {REMOVE_PARTS}"
     examples: Sequence[str] = [f"{name} {shape}" for name, shape in shapes.items()]
     wanted = "any known C3D layout" if layout == "auto" else f"the layout {layout}"
     return f"its tensors are not those of {wanted}; it has {join_limited(examples, 4)}"

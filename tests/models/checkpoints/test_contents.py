@@ -18,6 +18,11 @@ ONE, TWO = (FileTensor(FLOAT32, (1,), (1,), None) for _ in range(2))
         ({"epoch": 3, "net": {"state_dict": {"a": ONE}, "lr": 0.1}, "b": TWO}, ["net.state_dict.a", "b"]),
         ([{"a": ONE}, (TWO, "text")], ["0.a", "1.0"]),
         ({0: ONE, (1, 2): TWO}, ["0", "<tuple>"]),
+        (
+            {"m._orig_mod.conv1._checkpoint_wrapped_module.weight": ONE, "_orig_mod": {"a": TWO}},
+            ["m.conv1.weight", "a"],
+        ),
+        ({"my_orig_mod.a": ONE, "_orig_mod.a": TWO, "a": ONE}, ["my_orig_mod.a", "a", "a#2"]),
         (ONE, [""]),
         ({"epoch": 3}, []),
     ],

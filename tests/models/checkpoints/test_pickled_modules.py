@@ -21,6 +21,27 @@ def test_the_convention_of_a_pickled_network_is_read(convention: Any, wrap: Any,
     assert (built.settings["pool5"], built.setting_sources["pool5"]) == (convention, "file")
 
 
+def compile_each(network: nn.Module) -> nn.Module:
+    for name, module in list(network.named_children()):
+        setattr(network, name, torch.compile(module))
+    return network
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own modules
+@pytest.mark.parametrize("compiled", [torch.compile, compile_each, lambda m: torch.compile(nn.DataParallel(m))])
+def test_a_compiled_network(compiled: Any, tmp_path: Path) -> None:
+    """torch.compile puts modules around modules, whose names are in those of the weights."""
+    network = C3D(5, pool5="right", base_channels=2, feature_dim=4)
+    values = {name: value.clone() for name, value in network.state_dict().items()}
+    done = compiled(network)
+    torch.save(done, tmp_path / "c3d.pt")
+    torch.save(done.state_dict(), tmp_path / "c3d.pth")
+    whole, state = (build(BuildOptions(weights=tmp_path / name)) for name in ("c3d.pt", "c3d.pth"))
+    assert (whole.settings["pool5"], whole.setting_sources["pool5"]) == ("right", "file")
+    for built in (whole, state):
+        assert all(torch.equal(built.network.state_dict()[name], value) for name, value in values.items())
+
+
 @pytest.mark.parametrize(
     "pool", [nn.MaxPool3d(2), nn.MaxPool3d(2, padding=1), nn.MaxPool3d(2, 1, (0, 1, 1)), nn.AvgPool3d(2, 2, (0, 1, 1))]
 )

@@ -23,6 +23,20 @@ def renamed(old: str, new: str, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name.replace(old, new): value for name, value in S.items()}
 
 
+def in_blocks(*, norms: bool = False) -> dict[str, Tensor]:
+    """A network of `layer1.0`, `layer2.0`, `layer3.0`, `layer3.2` and so on; with BatchNorm `layer1.1` after it."""
+    state: dict[str, Tensor] = {}
+    for layer in dict.fromkeys(name.split(".")[0] for name in S):
+        block, second = layer[4:5], int(layer.endswith("b")) * (3 if norms else 2)
+        theirs = f"layer{block}.{second}" if layer.startswith("conv") else layer
+        state |= {f"{theirs}.{p}": S[f"{layer}.{p}"] for p in ("weight", "bias")}
+        if norms and layer.startswith("conv"):
+            ones = torch.ones(len(S[f"{layer}.bias"]))
+            parts = ("weight", "bias", "running_mean", "running_var")
+            state |= {f"layer{block}.{second + 1}.{p}": ones for p in parts}
+    return state
+
+
 REFUSED: dict[str, object] = {
     "a scalar": S | {"temperature": torch.tensor(1.0)},
     "a layer": S | {"aux.weight": ONE, "aux.bias": ONE},
@@ -37,6 +51,9 @@ REFUSED: dict[str, object] = {
     "two streams": {**renamed("", "", "rgb."), **renamed("", "", "flow.")},
     "a list": [S, narrow_state(seed=1)],
     "unknown names": renamed("conv", "block"),
+    "names of a residual network": in_blocks(),
+    "blocks with BatchNorm": in_blocks(norms=True),
+    "linear layers from 1": {re.sub(r"fc(\d)", lambda found: f"fc{int(found[1]) - 5}", k): v for k, v in S.items()},
 }
 
 
@@ -97,6 +114,10 @@ def test_a_weight_in_parts_loads_after_they_are_joined(layer: str, kind: str, tm
     torch.save(others | {f"{layer}.{name}": value for name, value in made.state_dict().items()}, tmp_path / "c3d.pth")
     with pytest.raises(CheckpointError, match="remove_parametrizations on the layer, and save it again"):
         build(BuildOptions(weights=tmp_path / "c3d.pth"))
+    every = {f"{name}_g" if name.endswith("weight") else name: value for name, value in S.items()}
+    torch.save(every, tmp_path / "every.pth")
+    with pytest.raises(CheckpointError, match="remove_parametrizations on the layer, and save it again"):
+        build(BuildOptions(weights=tmp_path / "every.pth"))
     join(made)
     torch.save(others | {f"{layer}.{name}": value for name, value in made.state_dict().items()}, tmp_path / "c3d.pth")
     build(BuildOptions(weights=tmp_path / "c3d.pth"))

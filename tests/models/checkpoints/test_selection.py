@@ -152,3 +152,21 @@ def test_a_prefix_is_known_without_its_dot(tmp_path: Path) -> None:
     torch.save(prefixed(rgb=1, flow=2), tmp_path / "c3d.pth")
     checkpoint = read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(prefix="flow"))
     assert torch.equal(checkpoint.tensors["fc8.weight"], T["fc8.weight"])
+
+
+@pytest.mark.parametrize("prefix", ["model._orig_mod.", "model._orig_mod", "model.", "model"])
+def test_a_prefix_is_known_with_and_without_wrappers(prefix: str, tmp_path: Path) -> None:
+    names = {f"model._orig_mod.{name}": value for name, value in S.items()}
+    torch.save({**names, **{f"other.{name}": value for name, value in T.items()}}, tmp_path / "c3d.pth")
+    found = read_checkpoint(tmp_path / "c3d.pth", selection=WeightSelection(prefix=prefix))
+    assert torch.equal(found.tensors["conv1.weight"], S["conv1.weight"])
+
+
+def test_a_key_map_and_a_pattern_may_name_wrappers(tmp_path: Path) -> None:
+    names = {f"c.{name}".replace(".", "._orig_mod.", 2): value for name, value in S.items()}
+    names = {name.replace("c._orig_mod.conv1.", "c._orig_mod.first."): value for name, value in names.items()}
+    torch.save({**names, "c._orig_mod.scale._orig_mod.w": torch.ones(1)}, tmp_path / "c3d.pth")
+    selection = WeightSelection(key_map=("first._orig_mod=conv1",), ignore=("c._orig_mod.scale._orig_mod.*",))
+    assert torch.equal(
+        read_checkpoint(tmp_path / "c3d.pth", selection=selection).tensors["conv1.bias"], S["conv1.bias"]
+    )
