@@ -82,7 +82,7 @@ def _read(file: MappedFile) -> NDArray[Any]:
         return load_tensor(read_blob(file)).numpy()
     content = read_npy(file).tensors
     if len(content) != 1:
-        raise CheckpointError(f"{file.path}: holds {len(content)} arrays, not one mean")
+        raise CheckpointError(f"holds {len(content)} arrays, not one mean")
     return load_tensor(next(iter(content.values()))).numpy()
 
 
