@@ -15,7 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 
 from exporter.errors import C3DExportError, OutputError
 from exporter.memory_errors import causes, is_out_of_memory
@@ -120,19 +120,3 @@ def translate_full_disk(folder: Path) -> Generator[None]:
         if (full := full_disk_error(error, folder)) is None:
             raise
         raise full from error
-
-
-@contextmanager
-def temporary_folder() -> Generator[Path]:
-    """Yield a folder for temporary files, which is removed after the block.
-
-    Raises:
-        OutputError: the disk that it is on is full.
-    """
-    parent = temporary_parent()
-    with (
-        translate_full_disk(parent),  # the folder itself takes space
-        TemporaryDirectory(prefix="c3d-export-") as folder,
-        translate_full_disk(parent),  # before the folder's files, which fill the disk, are removed
-    ):
-        yield Path(folder)

@@ -25,6 +25,8 @@ from pathlib import Path
 PREFIX = ".c3d-export-"
 PART = ".part"
 """Ends the name of a file that is being written."""
+SCRATCH = ".scratch"
+"""Ends the name of a folder for temporary files, of which nothing is to be published."""
 REPLACED = ".replaced"
 """Ends the name of a folder that holds another one while that is replaced."""
 ABANDONED_AFTER_S = 24 * 3600.0
@@ -38,7 +40,7 @@ _NAME = re.compile(
     re.escape(PREFIX) + r"(?P<host>.+)-(?P<boot>\w+)\.(?P<namespace>\w+)-(?P<pid>\d{1,9})\.(?P<start>\w+)-\w+(\.\w+)?"
 )
 _OPEN_PARTS: set[Path] = set()
-"""This process's files that are being written."""
+"""This process's files that are being written, and its folders for temporary files."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,31 @@ def temporary_file(folder: Path) -> Generator[Path]:
         _OPEN_PARTS.discard(part)
 
 
+@contextlib.contextmanager
+def scratch_folder(folder: Path) -> Generator[None]:
+    """Make a folder, called by `temporary_name(SCRATCH)`, for the block: this user's alone.
+
+    What runs that were killed left beside it is removed first.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    remove_abandoned_parts(folder.parent)
+    _OPEN_PARTS.add(folder)
+    try:
+        folder.mkdir(mode=0o700)
+        with lock_folder(folder):
+            yield
+    finally:
+        remove_tree(folder)
+        _OPEN_PARTS.discard(folder)
+
+
 def remove_abandoned_parts(folder: Path) -> None:
-    """Remove the incomplete files of ended runs from a folder, as far as the system allows it."""
+    """Remove the incomplete and temporary files of ended runs from a folder, as far as the system allows it."""
     for path in list_temporary(folder):
-        if path.name.endswith(PART) and is_abandoned(path):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        if path.name.endswith((PART, SCRATCH)) and is_abandoned(path):
+            _remove(path)
 
 
 def list_temporary(folder: Path) -> list[Path]:
@@ -124,10 +145,17 @@ def list_temporary(folder: Path) -> list[Path]:
 
 
 def remove_own_parts() -> None:
-    """Remove this process's incomplete files; for a signal handler that ends it."""
+    """Remove this process's incomplete and temporary files; for a signal handler that ends it."""
     for part in list(_OPEN_PARTS):
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    if part.name.endswith(SCRATCH):
+        remove_tree(part)
+        return
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

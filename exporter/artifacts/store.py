@@ -6,28 +6,25 @@ finished or removed by the next one that reads or writes in the output folder (`
 """
 
 import contextlib
-import re
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from exporter.artifacts.folders import restore_folders
 from exporter.artifacts.publication import finish
-from exporter.errors import C3DExportError, OutputError, UsageError
-from exporter.full_disks import temporary_parent, translate_full_disk
+from exporter.errors import OutputError, UsageError
+from exporter.full_disks import translate_full_disk
 from exporter.isolation.worker import add_stage, remove_stage
 from exporter.storage import translate_os_errors
+from exporter.temporary_folders import hide_stages_in_errors
 from models.paths import make_folders
 from models.temporary import (
     LOCK_TIMEOUT_S,
     PART,
-    PREFIX,
     REPLACED,
     is_abandoned,
     list_temporary,
     lock_folder,
     remove_abandoned_parts,
-    remove_own_parts,
     remove_tree,
     temporary_name,
 )
@@ -74,11 +71,8 @@ def staging(folder: Path) -> Generator[Path]:
         with translate_os_errors(folder):
             stage.mkdir(parents=True)  # another run that made the same folder, and failed, may have removed it
         # a full disk is recognised before the files that fill it are removed
-        with lock_folder(stage), translate_full_disk(folder):
+        with lock_folder(stage), hide_stages_in_errors(), translate_full_disk(folder):
             yield stage
-    except C3DExportError as error:
-        error.args = tuple(hide_stage(text) if isinstance(text, str) else text for text in error.args)
-        raise
     finally:
         finish_or_discard(stage, folder)
         del _OPEN[stage]
@@ -87,25 +81,11 @@ def staging(folder: Path) -> Generator[Path]:
             remove_stage(stage, made)
 
 
-def temporary_staging() -> AbstractContextManager[Path]:
-    """Return `staging` in the folder of temporary files: what is written there is removed at the end, by a signal too.
-
-    Raises: as `staging` does.
-    """
-    return staging(temporary_parent())
-
-
-def hide_stage(text: str) -> str:
-    """Return a message with the paths of staged files as they are once published."""
-    return re.sub(rf"{re.escape(PREFIX)}[^/\\]+[/\\]", "", text)
-
-
 def cleanup_staging() -> None:
     """Finish or remove what this process has staged; for a signal handler that ends it."""
     for stage, (folder, made) in list(_OPEN.items())[::-1]:
         finish_or_discard(stage, folder, lock_timeout=0)  # the interrupted code may hold the lock
         _remove_empty(made)
-    remove_own_parts()
 
 
 def _remove_empty(folders: Iterable[str | Path]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from exporter.artifacts.loading import LoadedArtifact, stated_signature
 from exporter.artifacts.manifest_fields import CLIP_SIZE, PRECISION, WEIGHT_DTYPE, WITH_PREPROCESS
 from exporter.artifacts.provenance import require_single
-from exporter.artifacts.store import temporary_staging
 from exporter.bench.engine_setup import EngineSetup
 from exporter.bench.inputs import Feeds, make_feeds, matching_names
 from exporter.bench.targets import BenchTarget
@@ -23,6 +22,7 @@ from exporter.onnx_io.layer_types import has_float16_layers
 from exporter.onnx_io.load import load_without_weights
 from exporter.onnx_io.signature import read_signature
 from exporter.parity.claims import find_contradiction
+from exporter.temporary_folders import temporary_folder
 from exporter.types import Device
 from models.errors import without_path
 from models.progress import Progress
@@ -83,7 +83,7 @@ def make_plan(request: BenchRequest, progress: Progress) -> Generator[BenchPlan]
         yield BenchPlan(tuple(targets), feeds, plain, tuple(refused), notes)
         return
     measured = plain is not None and any(artifact.path.resolve() == plain.resolve() for artifact in artifacts)
-    with temporary_staging() as folder:
+    with temporary_folder() as folder:
         setup = EngineSetup(request, artifacts[0], signatures[0], feeds, plain, folder, progress)
         engines, missing = setup.prepare(plain_takes_part=measured)
         yield BenchPlan((*targets, *engines), feeds, setup.plain, (*refused, *missing), (*notes, *setup.notes))

@@ -40,6 +40,7 @@ INTERNAL_ERROR = 70
 """Exit code of an unexpected error (EX_SOFTWARE of sysexits.h)."""
 AT_A_SIGNAL = (
     ("exporter.artifacts.store", "cleanup_staging"),
+    ("models.temporary", "remove_own_parts"),
     ("exporter.inference.ray_cluster", "stop_cluster"),
     ("exporter.workflows.variant_exports", "describe_unfinished"),
 )

@@ -5,8 +5,9 @@ A package holds a shared library, which is code. What it was compiled for is in 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -96,7 +97,8 @@ def load_package(path: Path) -> AOTICompiledModel:
 
     `torch._inductor.aoti_load_package` does the same, but first compiles test programs with the C++ compiler to find
     out which instruction sets compiler and processor have, and logs where the package's metadata says otherwise.
-    `require_processor` compared them before.
+    `require_processor` compared them before. torch unpacks the package beside `path`, and removes that only if the
+    process ends by itself: the folder must be one that is removed. What was loaded does not need it any more.
 
     Raises:
         RuntimeError, OSError: torch rejects it.
@@ -104,4 +106,19 @@ def load_package(path: Path) -> AOTICompiledModel:
     from torch.export.pt2_archive._package import AOTICompiledModel
 
     loader: Any = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore - what aoti_load_package calls
-    return AOTICompiledModel(loader(str(path), "model", False, 1, -1))
+    with _native_temporary_folder(path.parent):
+        return AOTICompiledModel(loader(str(path), "model", False, 1, -1))
+
+
+@contextlib.contextmanager
+def _native_temporary_folder(folder: Path) -> Generator[None]:
+    """Have torch's C++ code write its temporary files into `folder`: it reads the environment, not `tempfile`."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from exporter.engines.base import Runtime
-from exporter.full_disks import temporary_folder
+from exporter.temporary_folders import temporary_folder
 from exporter.trust import CODE_FORMATS, open_code
 from exporter.types import FormatName
 from models.paths import descriptor_path

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 from numpy.typing import NDArray
 
+from exporter.engines.ort_sessions import open_cpu_session, quiet_options
 from exporter.errors import join_limited
-from exporter.full_disks import temporary_folder
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.load import MAX_MESSAGE_BYTES, load_with_weights, load_without_weights
 from exporter.onnx_io.signature import get_signature
+from exporter.temporary_folders import temporary_folder
 from exporter.timing import RoundOptions, time_interleaved
 from exporter.types import EXAMPLE_FRAME_SIZE
 from models.errors import count
@@ -63,9 +63,9 @@ def find_dequantized_layers(path: Path) -> tuple[str, ...]:
     """Return the layers of a file whose inputs a DequantizeLinear makes in onnxruntime's optimised graph."""
     with temporary_folder() as folder:
         optimized = folder / "optimized.onnx"
-        options = _options()
+        options = quiet_options()
         options.optimized_model_filepath = str(optimized)
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        open_cpu_session(path, options)
         graph = load_without_weights(optimized).graph
     restored = {name for node in graph.node if node.op_type == DEQUANTIZE for name in node.output}
     layers = [node for node in graph.node if node.op_type in FLOAT_LAYERS and not restored.isdisjoint(node.input[:2])]
@@ -89,11 +89,11 @@ def measure_slowdown(path: Path) -> float | None:
         feeds[spec.name] = _draw(spec)
     if model.ByteSize() > MAX_MESSAGE_BYTES:
         return None
-    without = _options()
+    without = quiet_options()
     without.add_session_config_entry(WITHOUT_QDQ, "1")
     sessions = {
-        "int8": onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"]),
-        "float32": onnxruntime.InferenceSession(model.SerializeToString(), without, providers=["CPUExecutionProvider"]),
+        "int8": open_cpu_session(path),
+        "float32": open_cpu_session(model.SerializeToString(), without),
     }
     runs: dict[str, Callable[[], object]] = {
         name: partial(session.run, None, feeds) for name, session in sessions.items()
@@ -127,9 +127,3 @@ def _draw(spec: TensorSpec) -> NDArray[Any]:
     if spec.dtype == "uint8":
         return generator.integers(0, 256, shape, dtype=np.uint8)
     return np.asarray(generator.standard_normal(shape, dtype=np.float32))
-
-
-def _options() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return options

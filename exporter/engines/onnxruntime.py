@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from exporter.engines.base import OnnxFileRuntime, Tensors
+from exporter.engines.ort_sessions import quiet_options
 from exporter.engines.ort_values import run_session
 from exporter.errors import ArtifactError, CheckFailedError, UnavailableError
 from exporter.results import Placement
@@ -102,13 +103,10 @@ class OnnxRuntime(OnnxFileRuntime):
         require_device(device)
         if device != "cpu":
             _preload_libraries(device)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # an error is also raised
+        options = quiet_options(threads=self.options.threads or 0)
         options.add_session_config_entry(RECORD_PLACEMENT, "1")
         if self.options.rest_between_runs:
             options.add_session_config_entry(STOP_SPINNING, "1")
-        if self.options.threads is not None:
-            options.intra_op_num_threads = self.options.threads
         model: str | bytes = str(self.path)
         if self.options.all_outputs or self.options.extra_outputs:
             from exporter.onnx_io.all_outputs import with_all_outputs

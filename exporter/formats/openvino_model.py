@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from exporter.artifacts.files import sha256_file
-from exporter.artifacts.store import temporary_staging
 from exporter.engines import find_engine
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.foreign_logging import import_openvino, silence_openvino_tools
@@ -28,6 +27,7 @@ from exporter.openvino_ir import (
     compile_options,
 )
 from exporter.system import BFLOAT16_INSTRUCTIONS, cpu_features
+from exporter.temporary_folders import temporary_folder
 from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
 from models.specs import TensorSpec
@@ -123,7 +123,7 @@ def save(model: Any, folder: Path, name: str, manifest: str, *, compress: bool) 
 @contextlib.contextmanager
 def open_converted(model: Any, precision: ComputePrecision) -> Generator[Runtime]:
     """Run an `openvino.Model` as the artifact will be run, from a temporary folder, which a signal removes too."""
-    with temporary_staging() as folder:
+    with temporary_folder() as folder:
         path, _ = save(model, folder, "model", "", compress=False)
         with find_engine("openvino").open(path, RuntimeOptions(precision=precision)) as runtime:
             yield runtime

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exporter.artifacts.manifest_fields import OptionValue
-from exporter.artifacts.store import temporary_staging
 from exporter.engines.aoti_metadata import CPU_FEATURES, KIND, METADATA, read_metadata
 from exporter.errors import OutputError, UsageError
 from exporter.foreign_logging import suppress_foreign_logging
@@ -27,6 +26,7 @@ from exporter.formats.torchscript_variants import (
 )
 from exporter.full_disks import full_disk_error
 from exporter.system import cpu_features
+from exporter.temporary_folders import temporary_folder
 from exporter.types import ComputePrecision
 from models.built_model import BuiltModel
 from models.config import MANIFEST_KEY
@@ -84,7 +84,7 @@ class AotiFormat(TorchArchiveFormat):
 def _bfloat16(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
     from exporter.formats.bfloat16 import make_candidates, speed_notes
 
-    with temporary_staging() as scratch:
+    with temporary_folder() as scratch:
         for made in make_candidates(model, request):
             request.progress(f"pt2-aoti: compiling {made.name}")
             program = export_program(made.module, model, request.manifest.signature.batch)
@@ -97,7 +97,7 @@ def _float32(model: BuiltModel, request: WriteRequest) -> Iterator[Candidate]:
 
     module = select_outputs(model, request.outputs)
     batch = request.manifest.signature.batch
-    with temporary_staging() as scratch:
+    with temporary_folder() as scratch:
         packages: dict[Variant, Path] = {}
         for name, program in export_variants(module, model, request, VARIANTS, "none"):
             request.progress(f"pt2-aoti: compiling {name}")

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import C3DExportError, UsageError
-from exporter.full_disks import temporary_folder
 from exporter.inference.ray_cluster import connect
 from exporter.inference.types import RayOptions
+from exporter.temporary_folders import temporary_folder
 from models.errors import count
 from models.progress import Progress, no_progress
 

@@ -28,8 +28,6 @@ BYTES_PER_FILE_BYTE = 16
 BYTES_PER_INPUT_BYTE = 200
 """A call may take `CALL_BYTES`, and this much for each byte of its file and of a batch of inputs."""
 
-_TEMPORARY = f"{os.sep}c3d-export-"
-"""A part of the path of every temporary folder of this tool."""
 _state = State()
 _files: list[str] = []
 _board: Board | None = None
@@ -164,7 +162,7 @@ def _find_path(path: str | Path | None) -> str | None:
     """Return the file to name in messages: for a temporary file, the user's file that it was made from."""
     given = None if path is None else os.fspath(path)
     stages = tuple(stage + os.sep for stage, _ in _state.stages)
-    staged = given is not None and (_TEMPORARY in given or given.startswith(stages))
+    staged = given is not None and given.startswith(stages)
     if given is not None and not (staged and _files):
         return given
     if _files and (staged or not _state.calls):

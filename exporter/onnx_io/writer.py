@@ -16,7 +16,6 @@ import onnx
 import onnx_ir as ir
 
 from exporter.errors import C3DExportError, UsageError
-from exporter.full_disks import temporary_folder
 from exporter.isolation.worker import native_call
 from exporter.onnx_io.ceil_pools import has_ceil_pools
 from exporter.onnx_io.load import (
@@ -29,6 +28,7 @@ from exporter.onnx_io.load import (
 )
 from exporter.onnx_io.onnx_passes import find_fault
 from exporter.storage import translate_os_errors
+from exporter.temporary_folders import temporary_folder
 from models.protobuf_wire import field_header
 
 ALIGNMENT = 4096

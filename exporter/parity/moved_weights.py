@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.engines.base import Runtime, RuntimeOptions
-from exporter.full_disks import temporary_folder
 from exporter.parity.input_set import Arrays, InputBatch
 from exporter.results import Precision
+from exporter.temporary_folders import temporary_folder
 from models.progress import Progress
 
 FEW_RUNS, MORE_RUNS, MANY_RUNS = 8, 16, 32

@@ -27,6 +27,7 @@ import msgspec
 import onnx
 
 from exporter.cpu_load import is_busy
+from exporter.engines.ort_sessions import open_cpu_session, quiet_options
 from exporter.isolation.worker import native_call
 from exporter.system import available_cpus, cpu_model
 from exporter.timing import RoundOptions, time_interleaved
@@ -180,13 +181,8 @@ def _measure(
 
 def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
     """Return a session on the CPU, without log messages; 0 threads are as many as there are cores."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
     with native_call("onnxruntime"):
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return open_cpu_session(model.SerializeToString(), quiet_options(threads=threads))
 
 
 def _load_cached(path: Path | None) -> dict[str, float]:

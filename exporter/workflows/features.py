@@ -13,7 +13,6 @@ import numpy as np
 
 from exporter import __version__
 from exporter.errors import C3DExportError, UsageError
-from exporter.full_disks import temporary_folder
 from exporter.inference.features.aggregate import aggregate
 from exporter.inference.features.array_files import check_shapes
 from exporter.inference.features.folder import FeatureFolder, Job, open_folder
@@ -38,6 +37,7 @@ from exporter.inference.types import RayOptions
 from exporter.inference.video_run import VideoRun
 from exporter.output_targets import check_output_folder, new_folder_notes
 from exporter.storage import display
+from exporter.temporary_folders import temporary_folder
 from exporter.video.sampling import Sampling
 from exporter.video.sources import Source
 from exporter.workflows.video_inputs import note_overlap, open_videos, record_sampling

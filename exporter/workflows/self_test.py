@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.rebuilding import rebuild_network
-from exporter.artifacts.store import staging, temporary_staging
 from exporter.errors import UsageError
 from exporter.fault_injection.results import SelfTestOptions, SelfTestReport
 from exporter.formats import load_artifact
@@ -20,6 +19,7 @@ from exporter.isolation.worker import file_at_work
 from exporter.onnx_io.precision import detect_precision
 from exporter.parity.claims import FULL_PRECISION
 from exporter.system import environment
+from exporter.temporary_folders import temporary_folder
 from exporter.timing import timed
 from exporter.types import QUICK, ParityOptions
 from models.built_model import BuiltModel
@@ -73,7 +73,7 @@ def self_test(
         model, _ = rebuild_network(loaded, reference or BuildOptions())
         golden = golden_outputs(model, ParityOptions(seed=options.seed, input_types=QUICK), progress)
         golden.compute(range(len(golden.inputs.names)))
-    with file_at_work(loaded.path), staging(temp_folder(loaded.path)) as folder:
+    with file_at_work(loaded.path), temporary_folder(temp_folder(loaded.path)) as folder:
         with timed(seconds, "original"):
             spec = make_run_spec(loaded, OPTIONS, model)
             harness = set_up(loaded, golden, spec, folder, progress)
@@ -81,7 +81,7 @@ def self_test(
             faults = list_faults(harness.graph, fault_types, quick=options.quick)
             results = run_faults(harness, faults, options, progress)
 
-    with timed(seconds, "samples"), temporary_staging() as folder:
+    with timed(seconds, "samples"), temporary_folder() as folder:
         samples = run_samples(fault_types, options, folder, progress)
 
     def make_inputs(seed: int, number: int) -> InputSet:

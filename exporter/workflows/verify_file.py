@@ -109,9 +109,7 @@ def _estimate_before_trying(other: LoadedArtifact, signature: Signature, options
     """
     roles = find_roles(other.path, other.format)
     batched = may_be_batched(signature, options.inputs, roles)
-    plan = next(make_plans(signature, options.inputs, roles, batched=batched), None)
-    if plan is None:
-        return
+    plan = next(make_plans(signature, options.inputs, roles, batched=batched))  # there is at least one
     inputs = draw_inputs(plan, options)
     cost = estimate_verification(other.path, inputs, signature.batch, localize=options.localize)
     require_memory(cost, options.max_memory, localize=options.localize)

@@ -13,7 +13,6 @@ import msgspec
 
 from exporter import __version__
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.store import temporary_staging
 from exporter.engines import find_engine
 from exporter.errors import C3DExportError, OutputError, UsageError
 from exporter.formats import FORMATS, find_format, load_artifact
@@ -26,6 +25,7 @@ from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version
+from exporter.temporary_folders import temporary_folder
 from exporter.types import FASTEST_TARGET, FORMAT_NAMES, FormatName, OptimizeOptions, ParityOptions, Target
 from exporter.video.container import require_pyav
 from models.built_model import BuiltModel
@@ -229,7 +229,7 @@ def _writable_place(path: Path) -> tuple[Path, str]:
         check_output_folder(path.parent, "the cache folder")
     except OutputError as error:
         rest = contextlib.ExitStack()
-        stage = rest.enter_context(temporary_staging())
+        stage = rest.enter_context(temporary_folder())
         atexit.register(rest.close)
         return stage / path.parent.name / path.name, f"not kept: {error}; C3D_EXPORT_CACHE names another folder"
     return path, "the file is kept for later runs"

@@ -169,19 +169,17 @@ def _with_onnxruntime(artifact: LoadedArtifact) -> Iterator[Value]:
 
 
 def _run_group(model: onnx.ModelProto, group: Sequence[onnx.TensorProto], path: Path) -> Iterator[Value]:
-    import onnxruntime
     from onnx import helper
 
     from exporter.engines.onnxruntime import DATA_FOLDER
+    from exporter.engines.ort_sessions import open_cpu_session, quiet_options
 
     outputs = [helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in group]
     graph = helper.make_graph([], "weights", [], outputs, list(group))
     alone = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
+    options = quiet_options(optimize=False)
     options.add_session_config_entry(DATA_FOLDER, str(path.parent.absolute()))
-    session = onnxruntime.InferenceSession(alone.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_cpu_session(alone.SerializeToString(), options)
     names = [tensor.name for tensor in group]
     for name, value in zip(names, session.run_with_ort_values(names, {}), strict=True):
         held: Any = value

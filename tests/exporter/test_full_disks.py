@@ -7,9 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from exporter import full_disks
 from exporter.errors import ArtifactError, OutputError, UsageError
-from exporter.full_disks import full_disk_error, is_full, temporary_folder, translate_full_disk
+from exporter.full_disks import full_disk_error, is_full, translate_full_disk
 from models.temporary import temporary_name
 
 SERIALISER = "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf serialization failed."
@@ -89,22 +88,6 @@ def test_the_disk_of_temporary_files_is_the_full_one(tmp_path: Path, monkeypatch
     assert "TMPDIR" in str(error)
 
 
-def test_where_no_folder_for_temporary_files_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a machine with a single disk, which is full, `gettempdir` says that there is no such folder."""
-
-    def none() -> str:
-        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
-
-    monkeypatch.setattr(full_disks, "gettempdir", none)
-    monkeypatch.setattr(tempfile, "gettempdir", none)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError), temporary_folder():
-        pass
-    fill(monkeypatch, tmp_path)
-    with pytest.raises(OutputError, match=f"^cannot write temporary files to {tmp_path}: No space"), temporary_folder():
-        pass
-
-
 def test_a_hidden_folder_is_not_named_and_a_small_disk_need_not_be_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,15 +98,3 @@ def test_a_hidden_folder_is_not_named_and_a_small_disk_need_not_be_full(
     assert not is_full(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=80_000, used=0, free=4_000))
     assert is_full(tmp_path)
-
-
-def test_a_full_disk_is_seen_before_its_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def usage(folder: Path) -> SimpleNamespace:  # full as long as a file is there
-        return SimpleNamespace(total=10**9, used=0, free=0 if [*folder.glob("*/model.onnx")] else 10**9)
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(shutil, "disk_usage", usage)
-    with pytest.raises(OutputError, match="^cannot write temporary files to "), temporary_folder() as folder:
-        (folder / "model.onnx").touch()
-        raise RuntimeError(SERIALISER)
-    assert not [*tmp_path.iterdir()]

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
+from exporter.engines.ort_sessions import open_cpu_session, quiet_options
 from exporter.engines.ort_values import run_session
 from exporter.engines.reference.node import Node, NodeValues, UnsupportedError, normalize_domain
 from exporter.onnx_io.cast import cast_node
@@ -144,13 +145,7 @@ def _build_onnx(model: bytes) -> Run:
 
 
 def _build_onnxruntime(model: bytes) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
+    session = open_cpu_session(model, quiet_options(optimize=False))
     names = [node.name for node in session.get_outputs()]
     return lambda feeds: run_session(session, names, feeds)
 

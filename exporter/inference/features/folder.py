@@ -25,7 +25,6 @@ from filelock import Timeout
 
 from exporter.artifacts.store import staging
 from exporter.errors import OutputError, UsageError
-from exporter.full_disks import temporary_folder
 from exporter.inference.features.names import choose_names
 from exporter.inference.features.record import FeatureRecord, VideoRecord, from_json, to_json
 from exporter.inference.features.stores import RUN, TableStore, VideoStore, open_store
@@ -40,6 +39,7 @@ from exporter.storage import (
     read_bytes,
     translate_os_errors,
 )
+from exporter.temporary_folders import temporary_folder
 from exporter.video.sources import Source
 from models.paths import acquire_lock, make_folders, to_utf8
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from exporter.artifacts.loading import LoadedArtifact
 from exporter.artifacts.manifest import Manifest
-from exporter.artifacts.store import hide_stage, staging
+from exporter.artifacts.store import staging
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.onnxruntime import OnnxRuntime
 from exporter.errors import ArtifactError, UsageError
@@ -21,6 +21,7 @@ from exporter.passes.decisions import RECORD_KEY, RECORD_OPTION, UNDONE, Decisio
 from exporter.requests import OptimizeRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version
+from exporter.temporary_folders import hide_stage
 from exporter.timing import timed
 from exporter.types import OptimizeOptions
 from models.config import MANIFEST_KEY

@@ -1,7 +1,9 @@
 """AOTInductor packages as an engine: what one was compiled for is compared with this machine before it is loaded."""
 
 import json
+import os
 import platform
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -48,6 +50,25 @@ def test_loading_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     options = RuntimeOptions(signature=Signature((), ()))
     AotiRuntime(package(tmp_path / "m.aoti.pt2", {"AOTI_DEVICE_KEY": "cpu"}), options).load()
     assert len(loaded) == 1
+
+
+def test_what_torch_unpacks_is_in_a_folder_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch removes `/tmp/aotinductor_…` where the process ends by itself only: not at a signal."""
+    folders: list[Path] = []
+
+    def load(path: str, *_: object) -> None:
+        folders.append(Path(os.environ["TMPDIR"]))
+        assert folders[-1] == Path(path).parent
+        (folders[-1] / "aotinductor_1").mkdir()
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("torch._C._aoti.AOTIModelPackageLoader", load)
+    runtime = AotiRuntime(package(tmp_path / "m.aoti.pt2", {}), RuntimeOptions(signature=Signature((), ())))
+    runtime.load()
+    assert os.environ["TMPDIR"] == str(tmp_path)
+    assert [folder.exists() for folder in folders] == [False]
+    assert not [*tmp_path.glob("aotinductor_*")]
 
 
 def test_many_missing_instruction_sets_are_counted(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from helpers.extras import needs_cxx_compiler
 from helpers.residual import residual_network
 
-from exporter.artifacts.store import cleanup_staging
 from exporter.engines.aoti import AotiRuntime
 from exporter.engines.aoti_metadata import CPU_FEATURES
 from exporter.engines.base import RuntimeOptions
@@ -23,6 +22,7 @@ from exporter.types import ParityOptions, PrecisionOptions
 from exporter.workflows.export import export
 from exporter.workflows.inspect import inspect
 from models.built_model import BuiltModel
+from models.temporary import remove_own_parts
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_signal_while_it_compiles_leaves_nothing(
 
     def compile_program(program: object, folder: Path, name: str) -> Path:
         (folder / name).write_text("half a package")
-        cleanup_staging()  # what a signal's handler calls
+        remove_own_parts()  # what a signal's handler calls
         folders.append(folder)
         raise UsageError(f"there is {'still' if folder.exists() else 'no'} {name}")
 
