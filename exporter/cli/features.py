@@ -8,11 +8,10 @@ import click
 from exporter.cli.network_options import geometry_options, selection_options, take_build_options
 from exporter.cli.options import choice_option, json_options, limit_options, take
 from exporter.cli.sections import SectionedCommand
-from exporter.cli.values import parse_source
+from exporter.cli.values import parse_names, parse_source
 from exporter.cli.video_options import (
     clip_options,
     engine_options,
-    parse_names,
     runner_options,
     take_clip_options,
     take_ray_options,

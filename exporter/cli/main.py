@@ -19,6 +19,7 @@ from exporter.cli.network_options import (
 )
 from exporter.cli.options import (
     device_options,
+    is_given,
     json_options,
     limit_options,
     optimize_options,
@@ -44,6 +45,8 @@ from exporter.types import (
 )
 from models.config import OUTPUTS
 
+OPSET_FORMATS: frozenset[FormatName] = frozenset({"onnx", "openvino", "tensorrt"})
+"""Formats that an ONNX graph is written for or converted to."""
 HELP = """Export C3D to ONNX and other formats, and verify that the artifact returns what the network returns.
 
 Without a command: build the network, write it in each --format, compare each file with the network in float64, and
@@ -153,16 +156,14 @@ def cli(
 ) -> None:
     """See HELP."""
     if context.invoked_subcommand is not None:
-        given = [
-            option.opts[0]
-            for option in context.command.params
-            if context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-        ]
+        given = [option.opts[0] for option in context.command.params if is_given(context, option.name or "")]
         if given:
             raise click.UsageError(f"put options of {context.invoked_subcommand} after its name: {', '.join(given)}")
         return
     if not formats:
         raise click.UsageError(f"choose a format: --format {' or --format '.join(FORMAT_NAMES)}")
+    if is_given(context, "opset") and OPSET_FORMATS.isdisjoint(formats):
+        raise click.UsageError("--opset is an option of --format onnx")
     if isinstance(options["batch"], BatchProfile):
         options["batch"], options["batch_profile"] = None, options["batch"]
     from exporter.requests import ExportRequest

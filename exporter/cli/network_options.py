@@ -15,6 +15,7 @@ from models.options import BuildOptions, WeightSelection
 from models.pooling import POOL5_CONVENTIONS, VARIANTS
 
 MAX_KEY_MAP_BYTES = 1 << 20
+MAX_SIZE_DIGITS = 6
 
 
 def take_build_options(options: dict[str, Any]) -> BuildOptions:
@@ -26,8 +27,10 @@ def take_build_options(options: dict[str, Any]) -> BuildOptions:
 
 def parse_input_size(value: str) -> tuple[int, ...]:
     """Return the numbers of `3x16x112x112`, or of `16x112x112`; a capital X does, too."""
-    if not re.fullmatch(r"[1-9]\d{0,5}(?:x[1-9]\d{0,5}){2,3}", value, re.IGNORECASE):
+    if not re.fullmatch(r"[0-9]+(?:x[0-9]+){2,3}", value, re.IGNORECASE):
         raise click.BadParameter(f"{value!r} is not of the form 3x16x112x112 (CxTxHxW) or 16x112x112 (TxHxW)")
+    if any(not 1 <= len(part.lstrip("0")) <= MAX_SIZE_DIGITS for part in value.lower().split("x")):
+        raise click.BadParameter(f"{value!r}: each number must be from 1 to {10**MAX_SIZE_DIGITS - 1}")
     return tuple(map(int, value.lower().split("x")))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from exporter.cli.values import PATH, Choice, parse_source
 from exporter.errors import UnavailableError
@@ -41,6 +42,11 @@ def take(kind: type[Options], options: dict[str, Any]) -> Options:
     """Build a dataclass from the options named like its fields, and remove them from `options`."""
     names = {field.name for field in fields(kind)} & options.keys()  # pyright: ignore[reportArgumentType]
     return kind(**{name: options.pop(name) for name in names})
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Return whether an option with a default was given on the command line, with whatever value."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def parse_outputs(value: str) -> tuple[str, ...]:

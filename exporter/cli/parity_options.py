@@ -6,7 +6,7 @@ import click
 
 from exporter.cli.options import combine, given_input_options, seed_option
 from exporter.cli.renamed import RENAMED_INPUT_TYPES
-from exporter.cli.values import PATH, Choice
+from exporter.cli.values import PATH, Choice, WholeNumber, parse_names
 from exporter.engines import engine_names
 from exporter.types import DEVICES, QUICK, EngineReference
 
@@ -19,8 +19,10 @@ def parse_input_types(value: str) -> tuple[str, ...] | None:
         return None
     if value == "quick":
         return QUICK
-    names = tuple(part.strip() for part in value.split(","))
+    names = parse_names(value)
     for name in names:
+        if name in ("all", "quick"):
+            raise click.BadParameter(f"{name!r} stands for several types, and takes no other beside it")
         if name in RENAMED_INPUT_TYPES:
             raise click.BadParameter(f"{name!r} was renamed; use {RENAMED_INPUT_TYPES[name]!r}")
     return names
@@ -66,14 +68,14 @@ input_options = combine(
     ),
     click.option(
         "--samples",
-        type=click.IntRange(1, 100),
+        type=WholeNumber(1, 100),
         default=1,
         help="How many inputs to generate of each random type.",
     ),
     click.option(
         "--batch",
         "batch_size",
-        type=click.IntRange(1, 1024),
+        type=WholeNumber(1, 1024),
         metavar="N",
         help="Also run a batch of N inputs, the size that is deployed: engines choose algorithms by it. "
         "[default: batches of 1, 2 and 3]",

@@ -42,6 +42,24 @@ def parse_source(value: str | Path) -> str | Path:
     return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
+def parse_names(value: str) -> tuple[str, ...]:
+    """Return names separated by commas; the library checks them.
+
+    Raises:
+        click.BadParameter: a name is empty.
+    """
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(names):
+        raise click.BadParameter(f"{value!r} has an empty name" if value else EMPTY)
+    return names
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds: click's error of another text calls it an "integer range"."""
+
+    name = "integer"
+
+
 class Choice(click.Choice[str]):  # noqa: TID251 - this is the one
     """A value of a fixed list; the error of another says how to give several, or names the most similar one."""
 

@@ -15,6 +15,7 @@ from exporter.cli.network_options import network_options, preprocess_options, ta
 from exporter.cli.options import (
     check_output_files,
     device_options,
+    is_given,
     json_options,
     limit_options,
     seed_option,
@@ -24,9 +25,9 @@ from exporter.cli.options import (
 from exporter.cli.parity_options import input_options, report_options, tolerance_options
 from exporter.cli.provenance_options import artifact_hash_option, load_options
 from exporter.cli.sections import SectionedCommand, SectionedGroup
-from exporter.cli.values import PATH
+from exporter.cli.values import PATH, WholeNumber
 from exporter.cli.video_options import runner_options, take_ray_options
-from exporter.errors import C3DExportError
+from exporter.errors import C3DExportError, UsageError
 from exporter.fault_injection.results import SelfTestOptions
 from exporter.types import ParityOptions
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--only", metavar="TEXT", help="Only fault types with TEXT in their name (docs/reference/faults.md).")
 @click.option(
     "--clean-runs",
-    type=click.IntRange(0, 100_000),
+    type=WholeNumber(0, 100_000),
     metavar="N",
     help="Run the unmodified ARTIFACT on N more random inputs; none may fail. [default: 14; 0 with --quick]",
 )
@@ -189,6 +190,8 @@ def parity(context: click.Context, artifacts: tuple[Path, ...], as_json: bool, *
     named = find_targets(artifacts, refused.append)
     by_option = {f"--{name.replace('_', '-')}": path for name, path in files.items()}
     check_output_files(by_option, (*named, *map(manifest_path, named), *against))
+    if baseline is None and is_given(context, "max_growth"):
+        raise UsageError("--max-growth is an option of --baseline")
     check_growth(max_growth)
     check_given_files({name: value for name, value in context.params.items() if not (against and name == "weights")})
     refuse_unreadable(*(named if len(named) == 1 else ()), *against)

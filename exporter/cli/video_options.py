@@ -11,7 +11,7 @@ from exporter.cli.options import (
     device_option,
 )
 from exporter.cli.provenance_options import artifact_hash_option, load_options
-from exporter.cli.values import Choice
+from exporter.cli.values import Choice, parse_names
 from exporter.engines import engine_names
 from exporter.errors import UsageError
 from exporter.inference.types import ClipOptions, RayOptions
@@ -19,11 +19,6 @@ from exporter.video.sampling import SHORT, parse_length
 
 EVERY_FRAME = "jfzhang95"
 """The profile with a step of one frame; `models.preprocessing` is not imported for `--help`."""
-
-
-def parse_names(value: str) -> tuple[str, ...]:
-    """Return names separated by commas; the library checks them."""
-    return tuple(name.strip() for name in value.split(","))
 
 
 engine_options = combine(

@@ -27,6 +27,10 @@ ModelKind = FormatName | Literal["network", "plain", "mnn"]
 with, or the file that MNN's converter writes."""
 
 
+MAX_THREADS = 1024
+"""An engine starts as many as it is asked for: a million take all that the system has, from every program."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """An engine.
@@ -230,6 +234,16 @@ def open_reference(
     """
     require_float64(artifact_format, path)
     return import_attribute(FLOAT_RUNTIMES[artifact_format])(path, options, precision)
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of an engine's threads below 1 or above `MAX_THREADS`.
+
+    Raises:
+        UsageError: the message has the number.
+    """
+    if not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"--threads must be between 1 and {MAX_THREADS} (got {threads})")
 
 
 def require_float64(artifact_format: FormatName, path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from exporter.artifacts.files import data_files, sha256_file
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import find_engine
+from exporter.engines import check_threads, find_engine
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.formats import load_artifact, runtime_options
@@ -241,6 +241,7 @@ def open_video_model(path: str | Path, options: InferenceOptions | None = None) 
 
 
 def _check_options(options: InferenceOptions) -> None:
-    for option, value in (("--batch", options.batch), ("--threads", options.threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} must be at least 1 (got {value})")
+    if options.batch is not None and options.batch < 1:
+        raise UsageError(f"--batch must be at least 1 (got {options.batch})")
+    if options.threads is not None:
+        check_threads(options.threads)

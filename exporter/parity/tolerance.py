@@ -246,11 +246,20 @@ def select_tolerance(precision: Precision, options: ParityOptions, float32_name:
         UsageError: a negative or non-finite tolerance.
     """
     if options.rtol is not None or options.atol is not None:
-        rtol, atol = options.rtol or 0.0, options.atol or 0.0
-        if not (0 <= rtol < np.inf and 0 <= atol < np.inf):
-            raise UsageError(f"--rtol and --atol must be finite and not negative (got {rtol:g} and {atol:g})")
-        return AllcloseTolerance(rtol, atol)
+        check_allclose(options)
+        return AllcloseTolerance(options.rtol or 0.0, options.atol or 0.0)
     return SNR_TOLERANCES.get(precision) or Float32RelativeTolerance(float32_name)
+
+
+def check_allclose(options: ParityOptions) -> None:
+    """Refuse values of `rtol` and `atol` with which nothing can be compared.
+
+    Raises:
+        UsageError: a negative or non-finite tolerance.
+    """
+    rtol, atol = options.rtol or 0.0, options.atol or 0.0
+    if not (0 <= rtol < np.inf and 0 <= atol < np.inf):
+        raise UsageError(f"--rtol and --atol must be finite and not negative (got {rtol:g} and {atol:g})")
 
 
 def _find_unmasked(values: NDArray[Any]) -> NDArray[np.bool_] | None:

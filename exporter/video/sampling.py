@@ -59,7 +59,9 @@ def parse_length(text: str, option: str = "") -> Length:
     value = Fraction(matched[1] or matched[2]) if matched else Fraction(0)
     if not matched or value == 0:
         where = f"{option} " if option else ""
-        raise UsageError(f"{where}{text!r} is no length: write a number of frames (16) or seconds (0.5s), above 0")
+        raise UsageError(
+            f"{where}{text!r} is no length: write a number of frames (16) or seconds (0.5s), above 0, below a billion"
+        )
     return int(value) if matched[1] else Seconds(value)
 
 
@@ -90,9 +92,11 @@ class Sampling:
     short: Short = "repeat"
 
     def __post_init__(self) -> None:
-        numbers = (self.frames, self.frame_step, self.window, self.step, self.clips)
+        if self.clips is not None and self.clips < 1:
+            raise UsageError(f"--clips must be at least 1 (got {self.clips})")
+        numbers = (self.frames, self.frame_step, self.window, self.step)
         if any(isinstance(number, int) and number < 1 for number in numbers):
-            raise UsageError("the frames of a clip, windows, steps and numbers of clips must be at least 1")
+            raise UsageError("the frames of a clip, windows and steps must be at least 1")
         if self.clips is not None and self.clips > MAX_CLIPS:
             raise UsageError(f"at most {MAX_CLIPS:,} clips can be spaced evenly over a video, not {self.clips:,}")
         if self.clips is not None and (self.step is not None or isinstance(self.window, Seconds)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
-from exporter.engines import bench_engines
+from exporter.engines import bench_engines, check_threads
 from exporter.errors import UsageError
 from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
@@ -26,6 +26,8 @@ def check_request(request: BenchRequest) -> None:
     for option, values in (("--batch", request.batches), ("--threads", request.threads)):
         if values is not None and (not values or min(values) < 1 or len(set(values)) < len(values)):
             raise UsageError(f"{option} must be different numbers of at least 1 (got {','.join(map(str, values))})")
+    for threads in request.threads or ():
+        check_threads(threads)
     for option, value, least in (
         ("--rounds", request.rounds, 1),
         ("--warmup", request.warmup, 0),

@@ -21,10 +21,12 @@ from exporter.inference.types import RayOptions
 from exporter.isolation.worker import file_at_work
 from exporter.load_checks import LoadChecks
 from exporter.parity.golden import GoldenOutputs, require_cache
-from exporter.parity.held_out import add_held_out
+from exporter.parity.held_out import add_held_out, check_bounds
+from exporter.parity.input_types import select_input_types
 from exporter.parity.inputs import make_network_inputs
 from exporter.parity.run_specs import check_devices, make_run_spec, make_second_run_spec
 from exporter.parity.sources import NetworkSource
+from exporter.parity.tolerance import check_allclose
 from exporter.results import ParityReport
 from exporter.types import ParityOptions
 from exporter.workflows.parity_runs import run_and_evaluate
@@ -64,6 +66,9 @@ def verify_parity(
         OutputError: the cache cannot be written to.
     """
     options = options or ParityOptions()
+    check_allclose(options)
+    check_bounds(options.min_snr, options.min_top1)
+    select_input_types(options.input_types)
     if options.cache is not None:
         require_cache(options.cache)
     require_single(artifacts, options)

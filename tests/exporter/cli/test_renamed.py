@@ -58,6 +58,15 @@ def test_a_missing_option_is_told_what_to_give(
     assert f"c3d-export {words[0]} " in done.stderr.splitlines()[-1]
 
 
+def test_a_file_that_begins_with_a_dash_is_not_a_mistyped_option(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "-video.mp4").touch()
+    done = call("c3d-export", "predict", "c3d.onnx", "-video.mp4", cwd=tmp_path, capture=capfd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("a file of that name is ./-video.mp4\n")
+
+
 def test_a_command_that_never_had_the_option_suggests_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from exporter.cli.values import Choice
+from exporter.cli.values import Choice, parse_names
 
 NAMES = ("onnx", "torchscript", "pt2")
 
@@ -35,3 +35,9 @@ def test_the_hint_of_a_value_that_is_not_in_the_list(arguments: list[str], hint:
 
 def test_a_value_of_the_list_is_taken() -> None:
     assert CliRunner().invoke(command, ["--format", "onnx", "--format", "pt2", "--target", "pt2"]).exit_code == 0
+
+
+@pytest.mark.parametrize("value", ["", "fc6,", "fc6,,fc7", " "])
+def test_an_empty_name_in_a_list_is_refused(value: str) -> None:
+    with pytest.raises(click.BadParameter, match="empty"):
+        parse_names(value)

@@ -137,6 +137,9 @@ WRONG = {
         2,
         "--inputs noise: ",
     ),
+    "a type beside all": (("mine.onnx", "--inputs", "zeros,all"), 2, "'all' stands for several types"),
+    "an empty type": (("mine.onnx", "--inputs", "zeros,"), 2, "'zeros,' has an empty name"),
+    "text for a number": (("mine.onnx", "--samples", "1e9"), 2, "'1e9' is not a valid integer."),
     "no such engine": (("mine.onnx", "--against", "tflite"), 2, "neither an engine (float64, torch, onnxruntime"),
     "no such device": (("mine.onnx", "--against", "torch:tpu"), 2, "no such device; known are cpu, cuda, tensorrt"),
     "no such file": (("mine.onnx", "--against", "none.onnx"), 3, "no such file: none.onnx"),
@@ -154,10 +157,11 @@ WRONG = {
     "a tolerance of text": (("mine.onnx", "--rtol", "small"), 2, "'small' is not a valid float"),
     "a negative tolerance": (("mine.onnx", "--rtol=-1"), 2, "--rtol and --atol must be finite and not negative"),
     "a growth below one": (
-        ("mine.onnx", "--max-growth", "0.5"),
+        ("mine.onnx", "--baseline", "none.json", "--max-growth", "0.5"),
         2,
         "--max-growth must be at least 1 and finite (got 0.5)",
     ),
+    "a growth of no baseline": (("mine.onnx", "--max-growth", "2"), 2, "--max-growth is an option of --baseline"),
     "no baseline": (("mine.onnx", "--baseline", "none.json"), 3, "no such baseline: none.json"),
     "no baseline inside": (("mine.onnx", "--baseline", "text.onnx"), 3, "--baseline text.onnx: not a baseline"),
     "a report into nowhere": (

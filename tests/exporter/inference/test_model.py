@@ -177,8 +177,9 @@ def test_what_cannot_be_opened(small_video_model: SmallVideoModel, tmp_path: Pat
         open_video_model(tmp_path / "c3d.onnx", OPTIONS)
     with pytest.raises(UsageError, match="torchscript does not run onnx"):
         open_video_model(small_video_model.onnx, replace(OPTIONS, engine="torchscript"))
-    with pytest.raises(UsageError, match="--threads must be at least 1"):
-        open_video_model(small_video_model.onnx, replace(OPTIONS, threads=0))
+    for threads in (0, 1_000_000):
+        with pytest.raises(UsageError, match="--threads must be between 1 and 1024"):
+            open_video_model(small_video_model.onnx, replace(OPTIONS, threads=threads))
 
 
 def test_a_device_that_is_not_there(small_video_model: SmallVideoModel) -> None:

@@ -54,6 +54,12 @@ def test_what_is_no_length(text: str) -> None:
         parse_length(text)
 
 
+@pytest.mark.parametrize("options", [{"clips": 0}, {"step": 0}, {"window": -1}])
+def test_numbers_below_one_are_refused_by_name(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="--clips must" if "clips" in options else "windows and steps must"):
+        Sampling(4, **options)
+
+
 def test_clips_follow_each_other_and_the_incomplete_last_one_is_dropped() -> None:
     assert frames(Sampling(4), 10) == [(0, 1, 2, 3), (4, 5, 6, 7)]
     assert frames(Sampling(4, step=3), 10) == [(0, 1, 2, 3), (3, 4, 5, 6), (6, 7, 8, 9)]

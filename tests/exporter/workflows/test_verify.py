@@ -48,6 +48,21 @@ def test_a_layer_scaled_by_a_thousandth_fails(layer: str, theirs: Path, tmp_path
     assert {row.passed for row in report.comparisons if row.input == "uniform"} == {False}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ParityOptions(rtol=float("nan")),
+        ParityOptions(atol=-1.0),
+        ParityOptions(min_snr=0.0),
+        ParityOptions(min_top1=2.0),
+        ParityOptions(input_types=("noise",)),
+    ],
+)
+def test_impossible_numbers_are_refused_before_a_file_is_read(options: ParityOptions, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        verify_parity([tmp_path / "missing.onnx"], options)
+
+
 def test_fail_fast_stops_at_the_first_failure(theirs: Path, tmp_path: Path) -> None:
     mine = small_models.network(tmp_path / "mine.onnx", change=small_models.scaled("w1", 1.001))
     report = verify(mine, theirs, fail_fast=True, localize=True)
