@@ -132,5 +132,5 @@ def print_conversion(result: ConvertResult, console: Console) -> None:
         "layout", f"{source.layout}, {source.loaded} of {source.total} tensors, {source.values:,} values", console
     )
     print_field("network", built.title, console)
-    print_notes(built.notes[1:], console)  # the first repeats the line above
+    print_notes((*built.notes[1:], *result.notes), console)  # the first repeats the line above
     print_wrote(result.path, f"  {format_bytes(entry.bytes)}  SHA-256 {entry.sha256[:16]}…", console)

@@ -76,6 +76,8 @@ def describe_sampling(sampling: SamplingRecord) -> str:
     frames = f"{sampling.frames} frames"
     if sampling.window != sampling.frames:
         frames += f" from a window of {sampling.window}" + (" frames" if isinstance(sampling.window, int) else "")
+    if sampling.clips == 1:
+        return f"{frames}, one clip from the middle of the video"
     if sampling.clips is not None:
         return f"{frames}, {count(sampling.clips, 'clip')} evenly spaced over the video"
     step = sampling.step

@@ -12,7 +12,7 @@ from exporter.engines import bench_engines, check_threads
 from exporter.errors import UsageError
 from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
-from exporter.workflows.export_checks import check_opset, check_precision
+from exporter.workflows.export_checks import MAX_BATCH, check_opset, check_precision
 
 
 def check_request(request: BenchRequest) -> None:
@@ -26,6 +26,8 @@ def check_request(request: BenchRequest) -> None:
     for option, values in (("--batch", request.batches), ("--threads", request.threads)):
         if values is not None and (not values or min(values) < 1 or len(set(values)) < len(values)):
             raise UsageError(f"{option} must be different numbers of at least 1 (got {','.join(map(str, values))})")
+    if request.batches is not None and max(request.batches) > MAX_BATCH:
+        raise UsageError(f"--batch must be at most {MAX_BATCH:,} (got {max(request.batches):,})")
     for threads in request.threads or ():
         check_threads(threads)
     for option, value, least in (

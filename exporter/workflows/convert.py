@@ -9,7 +9,7 @@ from exporter.artifacts.files import file_entry
 from exporter.artifacts.manifest_fields import FileEntry
 from exporter.artifacts.store import check_name, staging
 from exporter.errors import CheckFailedError, UsageError
-from exporter.output_targets import check_output_folder, check_space
+from exporter.output_targets import check_output_folder, check_space, new_folder_notes
 from exporter.requests import ConvertRequest
 from exporter.storage import publish_file, translate_os_errors
 from models.builder import build, state_sha256
@@ -32,11 +32,13 @@ class ConvertResult:
         path: the file written.
         entry: its name, size and SHA-256.
         built: the network it holds, and the account of where its weights came from.
+        notes: what the user should know besides what the network's notes say.
     """
 
     path: Path
     entry: FileEntry
     built: BuiltModel
+    notes: tuple[str, ...] = ()
 
 
 def convert(request: ConvertRequest, progress: Progress = no_progress) -> ConvertResult:
@@ -64,7 +66,7 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
     progress("reading the checkpoint")
     built = build(request.model, progress)
     check_space(output.parent, FLOAT32_BYTES * built.parameters, output.name, "--output")
-    conventions = describe_conventions(built)
+    conventions, notes = describe_conventions(built), new_folder_notes(output.parent)
     with staging(output.parent) as stage:
         progress(f"writing {output.name}")
         staged = stage / output.name
@@ -81,4 +83,4 @@ def convert(request: ConvertRequest, progress: Progress = no_progress) -> Conver
             )
         entry = file_entry(staged)
         publish_file(staged, output)
-    return ConvertResult(output, entry, built)
+    return ConvertResult(output, entry, built, notes)

@@ -25,7 +25,7 @@ WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 """{precision of the weights: bytes of a value}."""
 MIN_LARGEST_BATCH = max(BATCH_SIZES)
 MAX_BATCH = 65_536
-"""Of a fixed batch size: 158 GB of clips of the published size."""
+"""158 GB of clips of the published size."""
 
 
 def check_request(request: ExportRequest) -> None:
@@ -66,8 +66,9 @@ def check_usage(request: ExportRequest) -> None:
         raise UsageError(f"name each output once: {','.join(request.outputs) or 'none given'}")
     if request.batch is not None and request.batch < 1:
         raise UsageError(f"--batch must be 'dynamic' or at least 1 (got {request.batch})")
-    if request.batch is not None and request.batch > MAX_BATCH:
-        raise UsageError(f"--batch must be at most {MAX_BATCH:,} (got {request.batch:,})")
+    largest = request.batch or (request.batch_profile.largest if request.batch_profile else 0)
+    if largest > MAX_BATCH:
+        raise UsageError(f"--batch must be at most {MAX_BATCH:,} (got {largest:,})")
     _check_batch_profile(request)
     if request.with_preprocess and "tensorrt" in request.formats:
         raise UsageError(

@@ -154,7 +154,8 @@ def open_features(
             jobs = tuple(folder.plan(sources, overwrite=files.overwrite))
             with closing(write_jobs(model, jobs, folder, sampling, progress, request.ray)) as written:
                 ready = chain(failures, _done_before(jobs), written)
-                notes = (*model.notes, *note_overlap(sampling, request.clips), *folder_notes)
+                about_model = (note for note in model.notes if "--labels" not in note)  # features have no class names
+                notes = (*about_model, *note_overlap(sampling, request.clips), *folder_notes)
                 made = folder.record
                 head = FeaturesResult(
                     described, taken, made.layers, made.aggregate, made.format, display(folder.path), notes=notes

@@ -124,6 +124,9 @@ def test_how_clips_are_taken_in_words() -> None:
     assert describe_sampling(SamplingRecord(16, "1s", "2s", None, "repeat")) == (
         "16 frames from a window of 1s, one clip every 2s"
     )
+    assert describe_sampling(SamplingRecord(16, 16, None, 1, "repeat")) == (
+        "16 frames, one clip from the middle of the video"
+    )
     assert describe_sampling(SamplingRecord(16, 31, None, 10, "repeat")) == (
         "16 frames from a window of 31 frames, 10 clips evenly spaced over the video"
     )

@@ -219,6 +219,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no batch": ({"batches": (0,)}, "--batch must be different numbers of at least 1 .got 0."),
     "a batch twice": ({"batches": (1, 1)}, "--batch must be different"),
     "no threads": ({"threads": (2, -1)}, "--threads must be different numbers of at least 1 .got 2,-1."),
+    "a batch too large": ({"batches": (1, 65_537)}, "--batch must be at most 65,536 .got 65,537."),
     "a million threads": ({"threads": (2, 1_000_000)}, "--threads must be between 1 and 1024 .got 1000000."),
     "no rounds": ({"rounds": 0}, "--rounds must be at least 1"),
     "no time": ({"seconds": 0.0}, "--seconds must be above 0"),

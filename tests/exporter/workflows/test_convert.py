@@ -41,6 +41,12 @@ def test_the_same_network_under_this_projects_names_with_its_conventions_in_the_
     assert [path.name for path in caffe.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_folder_that_is_made_is_noted(caffe: Path) -> None:
+    output = caffe.parent / "new" / "c3d.safetensors"
+    assert convert(ConvertRequest(BuildOptions(weights=caffe), output)).notes == (f"{output.parent} is a new folder",)
+    assert convert(ConvertRequest(BuildOptions(weights=caffe), output)).notes == ()
+
+
 def test_an_assumed_convention_is_not_written(tmp_path: Path) -> None:
     torch.save(narrow_state(3), tmp_path / "c3d.pth")
     convert(ConvertRequest(BuildOptions(weights=tmp_path / "c3d.pth"), tmp_path / "c3d.safetensors"))

@@ -228,6 +228,8 @@ def test_a_checkpoint_is_exported_with_the_layer_first(
     torch.save(small_video_model.built.network.float().state_dict(), tmp_path / "weights.pth")
     asked = request(tmp_path / "weights.pth", *short_videos)
     result = write_features(asked, FeatureFiles(tmp_path / "out"))
+    assert any("pool5" in note for note in result.notes)
+    assert not any("--labels" in note for note in result.notes)  # `features` has no such option
     for video, name in zip(features(request(small_video_model.onnx, *short_videos)), "ab", strict=True):
         assert isinstance(video, VideoFeatures)
         assert_equal(read(result, name), video.features["fc6"].astype(np.float64))
