@@ -236,16 +236,6 @@ def open_reference(
     return import_attribute(FLOAT_RUNTIMES[artifact_format])(path, options, precision)
 
 
-def check_threads(threads: int) -> None:
-    """Refuse a number of an engine's threads below 1 or above `MAX_THREADS`.
-
-    Raises:
-        UsageError: the message has the number.
-    """
-    if not 1 <= threads <= MAX_THREADS:
-        raise UsageError(f"--threads must be between 1 and {MAX_THREADS} (got {threads})")
-
-
 def require_float64(artifact_format: FormatName, path: Path) -> None:
     """Refuse a file that cannot be a float64 reference, before any long computation.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from exporter.artifacts.files import data_files, sha256_file
 from exporter.artifacts.loading import LoadedArtifact
-from exporter.engines import check_threads, find_engine
+from exporter.engines import MAX_THREADS, find_engine
 from exporter.engines.base import Runtime, RuntimeOptions
 from exporter.errors import ArtifactError, CheckFailedError, UsageError
 from exporter.formats import load_artifact, runtime_options
@@ -243,5 +243,5 @@ def open_video_model(path: str | Path, options: InferenceOptions | None = None) 
 def _check_options(options: InferenceOptions) -> None:
     if options.batch is not None and options.batch < 1:
         raise UsageError(f"--batch must be at least 1 (got {options.batch})")
-    if options.threads is not None:
-        check_threads(options.threads)
+    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
+        raise UsageError(f"--threads must be between 1 and {MAX_THREADS:,} (got {options.threads:,})")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.bench.deployment.types import DeploymentRequest
 from exporter.bench.types import BenchRequest
-from exporter.engines import bench_engines, check_threads
+from exporter.engines import MAX_THREADS, bench_engines
 from exporter.errors import UsageError
 from exporter.output_targets import check_output_folder
 from exporter.requests import ExportRequest
@@ -23,13 +23,15 @@ def check_request(request: BenchRequest) -> None:
     """
     if not request.artifacts:
         raise UsageError("name an artifact to measure")
-    for option, values in (("--batch", request.batches), ("--threads", request.threads)):
+    for option, values, most in (
+        ("--batch", request.batches, MAX_BATCH),
+        ("--threads", request.threads, MAX_THREADS),
+    ):
+        given = ",".join(map(str, values or ()))
         if values is not None and (not values or min(values) < 1 or len(set(values)) < len(values)):
-            raise UsageError(f"{option} must be different numbers of at least 1 (got {','.join(map(str, values))})")
-    if request.batches is not None and max(request.batches) > MAX_BATCH:
-        raise UsageError(f"--batch must be at most {MAX_BATCH:,} (got {max(request.batches):,})")
-    for threads in request.threads or ():
-        check_threads(threads)
+            raise UsageError(f"{option} must be different numbers of at least 1 (got {given})")
+        if values is not None and max(values) > most:
+            raise UsageError(f"{option} must be at most {most:,} (got {given})")
     for option, value, least in (
         ("--rounds", request.rounds, 1),
         ("--warmup", request.warmup, 0),

@@ -178,7 +178,7 @@ def test_what_cannot_be_opened(small_video_model: SmallVideoModel, tmp_path: Pat
     with pytest.raises(UsageError, match="torchscript does not run onnx"):
         open_video_model(small_video_model.onnx, replace(OPTIONS, engine="torchscript"))
     for threads in (0, 1_000_000):
-        with pytest.raises(UsageError, match="--threads must be between 1 and 1024"):
+        with pytest.raises(UsageError, match="--threads must be between 1 and 1,024"):
             open_video_model(small_video_model.onnx, replace(OPTIONS, threads=threads))
 
 
