@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_what_is_no_length(text: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{"clips": 0}, {"step": 0}, {"window": -1}])
-def test_numbers_below_one_are_refused_by_name(options: dict[str, int]) -> None:
+def test_numbers_below_one_are_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--clips must" if "clips" in options else "windows and steps must"):
         Sampling(4, **options)
 
