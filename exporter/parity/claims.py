@@ -70,15 +70,15 @@ def is_quantised_since(path: Path, format_name: FormatName, manifest: Manifest |
     return stated_precision(manifest) in FULL_PRECISION and detect_precision(path) not in FULL_PRECISION
 
 
-def computed_precision(path: Path, format_name: FormatName, manifest: Manifest | None) -> Precision | None:
+def computed_precision(held: Precision | None, manifest: Manifest | None) -> Precision | None:
     """Return what a manifest states that an artifact computes in, whatever its weights are stored in.
 
     A file that states float32 with weights in int8 may have none that are large enough to be stored so: None then.
 
-    Raises:
-        ArtifactError: the file cannot be read.
+    Args:
+        held: what `held_precision` returns of the artifact.
+        manifest: the artifact's.
     """
-    held = held_precision(path, format_name, manifest)
     reduced = manifest is not None and manifest.precision != "fp32"
     return held if reduced or held in FULL_PRECISION else None
 
@@ -122,7 +122,7 @@ def find_contradiction(path: Path, format_name: FormatName, manifest: Manifest |
     """
     if format_name not in ("onnx", "openvino"):
         return None
-    stated = computed_precision(path, format_name, manifest)
+    stated = computed_precision(held_precision(path, format_name, manifest), manifest)
     if manifest is None or stated is None:
         return None
     if format_name == "onnx":

@@ -142,6 +142,7 @@ def _make_spec(
     settings = replace(runtime_options(artifact, engine.choose_device(options.device)), signature=signature)
     # oneDNN's ReLU, which optimize_for_inference uses, turns NaN into a number
     held = held_precision(artifact.path, artifact.format, artifact.manifest)
+    computed = computed_precision(held, artifact.manifest)
     if options.min_snr is not None and is_quantised_since(artifact.path, artifact.format, artifact.manifest):
         held = None  # the user says how accurate what the file is must be
     unsupported = (*engine.unsupported_inputs, "nan") if settings.optimize_for_inference else engine.unsupported_inputs
@@ -153,7 +154,7 @@ def _make_spec(
         unsupported,
         held,
         make_bound(artifact, options),
-        computed_precision(artifact.path, artifact.format, artifact.manifest),
+        computed,
         _find_stored(artifact, options, engine, exact),
     )
 
