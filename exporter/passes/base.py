@@ -22,7 +22,7 @@ from exporter.memory_errors import is_out_of_memory
 from exporter.onnx_io.load import cause_line
 from exporter.onnx_io.onnx_passes import find_fault
 from exporter.passes.decisions import UNDONE, UNDONE_OPERATOR, Decision, Refusal
-from exporter.passes.graph import display_name, find_nodes, get_opset, infer_shapes
+from exporter.passes.graph import display_name, find_nodes, get_opset, infer_shapes, remember_names
 from exporter.types import OptimizeOptions
 from models.progress import Progress, no_progress
 
@@ -60,7 +60,8 @@ class GraphPass(ir.passes.InPlacePass):
         """Rewrite `model`; `modified` is whether anything changed."""
         self.decisions.clear()
         skip = (self.enters_subgraphs and len(list(model.graphs())) > 1) or get_opset(model) < self.min_opset
-        return ir.passes.PassResult(model, not skip and self.rewrite(model))
+        with remember_names(model):
+            return ir.passes.PassResult(model, not skip and self.rewrite(model))
 
     @abc.abstractmethod
     def rewrite(self, model: ir.Model) -> bool:

@@ -7,7 +7,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporter.passes.graph import add_initializer, constant, get_opset, used_names
-from exporter.passes.names import UsedNames
 
 REDUCE_AXES_AS_INPUT = 18
 """The opset from which ReduceMax and ReduceMean take their axes as an input."""
@@ -46,7 +45,8 @@ def insert_node(
         **attributes: the node's attributes.
     """
     used = used_names(model)
-    title, result = (UsedNames(used).new(wanted) for wanted in (name, output or f"{name}.out"))  # they may be equal
+    title, result = used.find_new(name), used.find_new(output or f"{name}.out")  # they may be equal
+    used.update((title, result))
     node = ir.node(operator, inputs, attributes, name=title)
     value = node.outputs[0]
     value.name, value.shape = result, shape

@@ -246,8 +246,7 @@ class _Casts:
 
     def _round(self, value: ir.Value, tensor: ir.TensorProtocol) -> ir.Value:
         rounded = ir.tensor(np.asarray(tensor.numpy()).astype(np.float16))
-        name = self._new_name(f"{value.name}.float16")
-        return add_initializer(self._model, name, rounded)
+        return add_initializer(self._model, f"{value.name}.float16", rounded)
 
     def _cast(self, value: ir.Value, dtype: str, output: str | None = None) -> ir.Value:
         to = ir.DataType.FLOAT16 if dtype == "float16" else ir.DataType.FLOAT

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Size = int | str | None
 """The size of one axis."""
+USED_NAMES = "c3d-export.used_names"
+"""The key of a model's `meta` under which `remember_names` keeps its names."""
 
 
 def relative_error(values: NDArray[Any], exact: NDArray[Any]) -> float:
@@ -96,14 +98,39 @@ def following_relu_and_pool(conv: ir.Node) -> tuple[ir.Node | None, ir.Node | No
     return found.get("Relu"), found.get("MaxPool")
 
 
+@contextlib.contextmanager
+def remember_names(model: ir.Model) -> Generator[None]:
+    """Let `used_names` read the names of a model only once in the block; all new ones must come from it."""
+    model.meta[USED_NAMES] = None
+    try:
+        yield
+    finally:
+        model.meta.pop(USED_NAMES, None)
+
+
 def used_names(model: ir.Model) -> UsedNames:
     """Return the names of all values and nodes, including those of subgraphs."""
-    names = UsedNames()
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        names.add(str(node.name))
-        names.update(str(value.name) for value in node.outputs)
-    for graph in model.graphs():
-        names.update(str(value.name) for value in (*graph.inputs, *graph.initializers.values()))
+    if USED_NAMES not in model.meta:
+        return _read_names(model)
+    if model.meta[USED_NAMES] is None:
+        model.meta[USED_NAMES] = _read_names(model)
+    return model.meta[USED_NAMES]
+
+
+def _read_names(model: ir.Model) -> UsedNames:
+    names, graphs = UsedNames(), [model.graph]
+    for graph in graphs:
+        names.update(str(value.name) for value in graph.inputs)
+        names.update(graph.initializers)
+        for node in graph:
+            names.add(str(node.name))
+            for value in node.outputs:
+                names.add(str(value.name))
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    graphs.append(attribute.as_graph())
+                elif attribute.type == ir.AttributeType.GRAPHS:
+                    graphs += attribute.as_graphs()
     return names
 
 
@@ -146,6 +173,8 @@ def remove_unused_initializers(model: ir.Model, values: Iterable[ir.Value | None
             continue
         if model.graph.initializers.get(str(value.name)) is value:
             del model.graph.initializers[str(value.name)]
+            if USED_NAMES in model.meta:
+                used_names(model).discard(str(value.name))
 
 
 def get_opset(model: ir.Model) -> int:

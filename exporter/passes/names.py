@@ -18,11 +18,16 @@ def is_unbiased(name: str) -> bool:
 class UsedNames(set[str]):
     """The names that a graph has; new ones are added to them."""
 
-    def new(self, wanted: str) -> str:
-        """Return and add `wanted`, or `wanted.2`, `wanted.3`, … where that is used already."""
+    def find_new(self, wanted: str) -> str:
+        """Return `wanted`, or `wanted.2`, `wanted.3`, … where that is used already."""
         number, name = 1, wanted
         while name in self:
             number += 1
             name = f"{wanted}.{number}"
+        return name
+
+    def new(self, wanted: str) -> str:
+        """Return what `find_new` returns, and add it."""
+        name = self.find_new(wanted)
         self.add(name)
         return name

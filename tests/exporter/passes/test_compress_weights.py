@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from helpers.graphs import check_pass, graph, node, normal, rewrite, run_float64, run_onnxruntime
@@ -167,3 +168,19 @@ def test_what_has_no_int8_variant_stays_and_says_why(case: str) -> None:
     done = rewrite(CompressWeights("int8"), model)
     assert not done.modified
     assert reason in done.reasons[0]
+
+
+def test_names_are_read_once_however_many_layers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took a minute for a thousand layers: the names of the whole graph were read for each new node."""
+    read: list[object] = []
+    graphs = ir.Graph.__iter__
+    monkeypatch.setattr(ir.Graph, "__iter__", lambda walked: read.append(walked) or graphs(walked))
+    layers = [[node("Gemm", f"h{i} w{i}", f"h{i + 1}") for i in range(count)] for count in (3, 6)]
+    walks: list[int] = []
+    for nodes in layers:
+        shapes = {"h0": ("n", 64)}, {f"h{len(nodes)}": ("n", 64)}
+        model = ir.from_proto(graph(nodes, *shapes, {f"w{i}": normal(64, 64) for i in range(len(nodes))}, 21))
+        read.clear()
+        assert CompressWeights("int8")(model).modified
+        walks.append(len(read))
+    assert walks[0] == walks[1]
