@@ -38,6 +38,7 @@ class LayoutMatch:
         mapped: {the file's name: canonical name} of tensors that the layout calls otherwise: those that the user
             explained, and a head under another usual name.
         matched_shapes: number of the weights that also have the layout's axes.
+        matched_biases: number of the linear weights whose outputs, by the layout's axes, are as many as their biases.
         own_names: number of the weights under the layout's own names.
     """
 
@@ -46,12 +47,13 @@ class LayoutMatch:
     weights: Mapping[str, str]
     mapped: Mapping[str, str]
     matched_shapes: int
+    matched_biases: int
     own_names: int
 
     @property
-    def score(self) -> tuple[int, int, int]:
-        """How well it matches: weights with the layout's axes, weights that are known, and those by its own names."""
-        return self.matched_shapes, len(self.weights), self.own_names
+    def score(self) -> tuple[int, int, int, int]:
+        """How well it matches: weights with the layout's axes, known weights, biases, names that are its own."""
+        return self.matched_shapes, len(self.weights), self.matched_biases, self.own_names
 
     @property
     def fits(self) -> bool:
@@ -198,7 +200,20 @@ def _match(
         head = find_head(shapes, prefix, _features(shapes, weights), flat=flat)
         weights |= {canonical: name for name, canonical in head.items() if canonical in WEIGHTS}
     fitting = sum(layout.matches(canonical, shapes[name]) for canonical, name in weights.items())
-    return LayoutMatch(layout, prefix, weights, {**explained, **head}, fitting, len(own))
+    biases = _match_biases(shapes, layout, prefix, weights)
+    return LayoutMatch(layout, prefix, weights, {**explained, **head}, fitting, biases, len(own))
+
+
+def _match_biases(shapes: Shapes, layout: Layout, prefix: str, weights: Mapping[str, str]) -> int:
+    """Return how many linear weights of the layout's own names have as many outputs as their layer has biases."""
+    axis = -2 if layout.linear_axes == "OI" else -1
+    pairs = (
+        (shapes[weights[weight]], shapes.get(prefix + name, ()))
+        for name, canonical in layout.names.items()
+        if canonical.endswith(".bias") and (weight := f"{canonical.partition('.')[0]}.weight") in weights
+        if weight.removesuffix(".weight") in LINEARS
+    )
+    return sum(len(weight) > 1 and bias[-1:] == (weight[axis],) for weight, bias in pairs)
 
 
 def _features(shapes: Shapes, weights: Mapping[str, str]) -> int | None:

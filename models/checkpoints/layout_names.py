@@ -115,6 +115,10 @@ IDENTITY = _port(CONVOLUTIONS) | _port(_VGG_NAMES) | _port(_VGG_NAMES_FROM_1)
 _CAFFE_HEADS = _key_map(_zip((f"{name}-1" for name in LINEARS), LINEARS), _TORCH)
 CAFFE = _key_map(_zip((*_CAFFE_NAMES, *LINEARS)), _TORCH) | _CAFFE_HEADS
 CAFFE_PORT = _port(_CAFFE_NAMES) | _CAFFE_HEADS
+PADDLE = {
+    name.replace("running_mean", "_mean").replace("running_var", "_variance"): ours
+    for name, ours in (IDENTITY | CAFFE_PORT).items()
+}
 CHAINER = _key_map(_zip((*_CAFFE_NAMES, *LINEARS)), ("{}/W", "{}/b"))
 JFZHANG95 = _key_map(_zip((f"features.{n}" for n in _SEQUENTIAL_INDICES), CONVOLUTIONS), _TORCH) | _key_map(
     _zip((f"classifier.{n}" for n in (0, 3, 6)), LINEARS), _TORCH

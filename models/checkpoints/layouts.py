@@ -71,6 +71,12 @@ LAYOUTS: tuple[Layout, ...] = (
         names=layout_names.CAFFE_PORT,
     ),
     Layout(
+        name="paddle",
+        title="PaddlePaddle's networks: this project's or Caffe's names, linear weights as (inputs, outputs)",
+        names=layout_names.PADDLE,
+        linear_axes="IO",
+    ),
+    Layout(
         name=SEQUENTIAL,
         title="layers that are called by their numbers in a torch.nn.Sequential, with or without BatchNorm",
         names={},  # taken from the file: models.checkpoints.sequential

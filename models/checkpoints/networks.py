@@ -165,8 +165,7 @@ def _agree(match: LayoutMatch, raw: ReadResult) -> bool:
     placed = {name: tensor.shape for name, tensor in raw.by_position.items() if name.endswith(".weight")}
     if placed.keys() > match.weights.keys():
         return False
-    named = {name: raw.shapes[match.weights[name]] for name in placed.keys() & match.weights.keys()}
-    return match.layout.linear_axes != "OI" or all(placed[name] == shape for name, shape in named.items())
+    return all(raw.shapes[match.weights[name]] == placed[name] for name in placed.keys() & match.weights.keys())
 
 
 def find_networks(raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.checkpoints import constant_state
+from helpers.checkpoints import constant_state, narrow_state
 from helpers.loaded import load_tensors
 from numpy.typing import NDArray
 
+from models import build
 from models.c3d import C3D
 from models.checkpoints.checkpoint import read_checkpoint
 from models.checkpoints.readers import read_file
 from models.errors import CheckpointError
+from models.options import BuildOptions
 
 ONE = np.ones((2, 3), np.float32)
 
@@ -74,6 +76,30 @@ def test_paddle_state_dicts(protocol: int, tmp_path: Path) -> None:
         assert {name: tensor.tolist() for name, tensor in load_tensors(raw).items()} == {
             name: array.tolist() for name, array in arrays.items()
         }
+
+
+@pytest.mark.parametrize("names", ["conv1", "conv1a"])
+@pytest.mark.parametrize("layers", [11, 9])
+def test_paddles_linear_weights_are_transposed(names: str, layers: int, tmp_path: Path) -> None:
+    """`paddle.nn.Linear` has weights (inputs, outputs); its BatchNorm has `_mean` and `_variance`."""
+    state = dict(list(narrow_state().items())[: 2 * layers])
+    theirs = {"conv1": names, "conv2": "conv2a" if names == "conv1a" else "conv2"}
+    arrays: dict[str, Any] = {}
+    for name, value in state.items():
+        layer, _, parameter = name.partition(".")
+        array = value.numpy()
+        arrays[f"{theirs.get(layer, layer)}.{parameter}"] = array.T if layer.startswith("fc") else array
+        if layer.startswith("conv") and parameter == "bias":
+            parts = ("weight", "bias", "_mean", "_variance")
+            norm = theirs.get(layer, layer).replace("conv", "bn")
+            arrays |= {f"{norm}.{part}": np.full(len(array), n + 1, np.float32) for n, part in enumerate(parts)}
+    (tmp_path / "c3d.pdparams").write_bytes(pickle.dumps(arrays, 4))
+    built = build(BuildOptions(weights=tmp_path / "c3d.pdparams"))
+    assert built.checkpoint is not None
+    assert built.checkpoint.layout == "paddle"
+    found = built.network.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    assert found["bn3a.running_var"].tolist() == [4] * 8
 
 
 @pytest.mark.parametrize("protocol", range(6))
