@@ -113,7 +113,8 @@ class PyTorchRuntime(Runtime):
     def _run_layers(self, x: torch.Tensor) -> dict[str, NDArray[Any]]:
         assert self._module is not None
         layers: dict[str, torch.Tensor] = {}
-        removers = _register_hooks(self._module, network_prefix(self._module, self.model), layers)
+        original = self.model.forward_all or self.model.network  # of which the module may be a copy
+        removers = _register_hooks(self._module, network_prefix(original, self.model), layers)
         try:
             with torch.inference_mode():
                 self._module(x)
@@ -196,9 +197,14 @@ def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.T
 
 
 def network_prefix(module: nn.Module, model: BuiltModel) -> str:
-    """Return what the names of the network's own modules begin with inside a module: ``, or `network.`."""
-    kind = type(model.network)
-    inside = next((name for name, inner in module.named_modules() if type(inner) is kind), "")
+    """Return what the names of the network's own modules begin with inside a module: ``, or `network.`.
+
+    A module that does not contain the network itself contains a changed copy of it, the first module of its class.
+    """
+    named = [*module.named_modules()]
+    own = (name for name, inner in named if inner is model.network)
+    alike = (name for name, inner in named if type(inner) is type(model.network))
+    inside = next(own, None) or next(alike, "")
     return f"{inside}." if inside else ""
 
 

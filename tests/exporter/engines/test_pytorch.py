@@ -1,6 +1,7 @@
 """The network in PyTorch as an engine: its layers under the names that exported graphs use."""
 
 import shutil
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ from helpers.reference import CONVOLUTIONS
 from exporter.engines.base import RuntimeOptions
 from exporter.engines.pytorch import PyTorchRuntime, open_compiled_network, open_network, save_network
 from exporter.errors import OutputError, UnavailableError
+from exporter.results import ReferencePrecision
 from models.builder import BuiltModel, build
 from models.options import BuildOptions
 from models.preprocessing.network import with_preprocessing
 from models.preprocessing.profiles import JFZHANG95
+from models.specs import OutputSpec, TensorSpec
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,19 @@ def test_a_batch_norms_output_has_its_convolutions_name(clip: dict[str, np.ndarr
         layers = runtime.run(clip)
     assert [name for name in layers if name.startswith("conv") and not name.endswith("relu")] == [*CONVOLUTIONS]
     assert layers["conv1"].mean() == pytest.approx(7, abs=0.5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_layers_of_a_network_inside_a_module_of_its_class(precision: ReferencePrecision) -> None:
+    network = torch.nn.Sequential(OrderedDict(conv1=torch.nn.Conv2d(1, 2, 3), act=torch.nn.ReLU())).eval()
+    model = BuiltModel(
+        network,
+        TensorSpec("x", "float32", ("batch", 1, 8, 8)),
+        (OutputSpec("y", (2, 6, 6)),),
+        forward_all=torch.nn.Sequential(torch.nn.Identity(), network).eval(),
+    )
+    with PyTorchRuntime(model, precision, RuntimeOptions(all_outputs=True)) as runtime:
+        assert next(iter(runtime.run({"x": np.zeros((1, 1, 8, 8), np.float32)}))) == "conv1"
 
 
 def test_float64_leaves_the_callers_network_unchanged(model: BuiltModel, clip: dict[str, np.ndarray]) -> None:  # pyright: ignore
