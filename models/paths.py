@@ -20,6 +20,14 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """Of `linux/fcntl.h` and `linux/fs.h`."""
 DISTRIBUTED_INDEX = ".metadata"
 """The file that every folder of torch.distributed.checkpoint has."""
+FOLDERS = {
+    "zero_to_fp32.py": (
+        "DeepSpeed",
+        "`python -m deepspeed.utils.zero_to_fp32 {} OUT` makes one of its parts: give OUT",
+    ),
+    "_CHECKPOINT_METADATA": ("Orbax", "restore it where Orbax is installed, and save the arrays by numpy.savez"),
+}
+"""{file: whose folder of a checkpoint has it, and what to do, with {} for the folder}."""
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """Flags: a pipe that takes a file's place is not waited for, and Windows does not translate line ends."""
 
@@ -59,6 +67,9 @@ def _describe_folder(path: Path) -> str:
     if (path / DISTRIBUTED_INDEX).is_file():
         command = shlex.join(["python", "-m", "torch.distributed.checkpoint.format_utils", "dcp_to_torch", str(path)])
         return f"; the folder is a checkpoint of torch.distributed.checkpoint: `{command} c3d.pth` makes a file of it"
+    for name, (framework, how) in FOLDERS.items():
+        if (path / name).is_file():
+            return f"; the folder is a checkpoint of {framework}: {how.format(shlex.quote(str(path)))}"
     files = [(entry.stat().st_size, entry.name) for entry in os.scandir(path) if entry.is_file()]
     return f", such as {path / max(files)[1]}" if files else ""
 

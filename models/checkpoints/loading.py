@@ -141,7 +141,7 @@ def _to_valid_float32(name: str, tensor: Tensor) -> Tensor:
         raise CheckpointError(f"{name} has a shape but no values (saved from the meta device)")
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in (torch.float32, *CASTABLE):
         stored = dtype if tensor.layout == torch.strided else f"{dtype}, {str(tensor.layout).removeprefix('torch.')}"
-        raise CheckpointError(f"{name} is {stored}; weights must be floats")
+        raise CheckpointError(f"{name} is {stored}; weights must be floats of 16 bits or more")
     value = tensor.detach().to(torch.float32).contiguous()
     # A sum costs a quarter of checking each value; if it is finite, so are all values.
     if not torch.isfinite(value.sum()) and not (finite := torch.isfinite(value)).all():

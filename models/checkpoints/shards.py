@@ -16,8 +16,13 @@ from models.errors import CheckpointError, join_limited
 from models.paths import is_plain_name
 
 INDEX_SUFFIX = ".index.json"
-USUAL_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""Of a folder that has several, the first of these is taken, as transformers does."""
+USUAL_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Of a folder the first of these is taken, as transformers does."""
 MAX_INDEX = 4 << 20
 """Bytes: as of a safetensors header, which has the same names."""
 MAX_SHARDS = 64
@@ -30,8 +35,10 @@ class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
-def find_shard_index(path: Path) -> Path | None:
-    """Return the index of a checkpoint in shards, given the index, one of the shards, or the folder.
+def find_hub_checkpoint(path: Path) -> Path | None:
+    """Return the file to read of a checkpoint of Hugging Face's libraries: the only one, or the index of the shards.
+
+    It is found by the index, one of the shards, or the folder.
 
     Args:
         path: as the user gave it.
@@ -43,12 +50,13 @@ def find_shard_index(path: Path) -> Path | None:
         CheckpointError: a folder of several.
     """
     if path.is_dir():
+        if usual := next((path / name for name in USUAL_NAMES if (path / name).is_file()), None):
+            return usual
         found = sorted(path.glob(f"*{INDEX_SUFFIX}"))
-        usual = [path / name for name in USUAL_INDEXES if path / name in found]
-        if len(found) > 1 and not usual:
+        if len(found) > 1:
             names = join_limited(one.name for one in found)
             raise CheckpointError(f"{path}: a folder of {len(found)} checkpoints in shards; give one of {names}")
-        return next(iter(usual or found), None)
+        return found[0] if found else None
     if path.name.endswith(INDEX_SUFFIX):
         return path if path.is_file() else None
     if (shard := _SHARD.fullmatch(path.name)) is not None:

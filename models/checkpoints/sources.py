@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.checkpoints.download import ResolvedSource, download
-from models.checkpoints.shards import INDEX_SUFFIX, MAX_INDEX, find_shard_index, parse_index
+from models.checkpoints.shards import INDEX_SUFFIX, MAX_INDEX, find_hub_checkpoint, parse_index
 from models.checkpoints.tensorflow_files import find_tf_checkpoint
 from models.errors import CheckpointError, UnavailableError, UsageError, first_line, install_command, naming
 from models.http.addresses import SHA256_FRAGMENT, parse_address, parse_sha256, redact
@@ -74,13 +74,13 @@ def find_index(path: Path) -> Path | None:
     """Return the file through which a checkpoint of several files is read; None where `path` is read itself.
 
     Args:
-        path: any file of a TensorFlow checkpoint or of a checkpoint in shards, or its folder.
+        path: any file of a TensorFlow checkpoint or of one in shards, or a folder with weights of a usual name.
 
     Raises:
         CheckpointError: it belongs to a checkpoint whose index is not there, or to several.
         OSError: it cannot be read.
     """
-    return find_tf_checkpoint(path) or find_shard_index(path)
+    return find_tf_checkpoint(path) or find_hub_checkpoint(path)
 
 
 def _local(path: Path) -> ResolvedSource:
@@ -90,9 +90,7 @@ def _local(path: Path) -> ResolvedSource:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     if found is None or found == path:
         return ResolvedSource(path)
-    return ResolvedSource(
-        found, notes=(f"{path.name} belongs to a checkpoint of several files, which is read through {found.name}",)
-    )
+    return ResolvedSource(found, notes=(f"{path.name} is read through {found.name}",))
 
 
 def from_hub(address: str, wanted: str | None, progress: Progress) -> ResolvedSource:

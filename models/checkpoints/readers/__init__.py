@@ -3,7 +3,6 @@
 The format is detected from the first bytes, not from the name: Caffe's files have no suffix, TensorFlow's a number.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from models.checkpoints.contents import MAX_TENSORS
 from models.checkpoints.readers.archives import open_inside
 from models.checkpoints.readers.base import Hashing, MappedFile, ReadResult, open_mapped
 from models.checkpoints.readers.caffe import looks_like_caffe, read_caffe
+from models.checkpoints.readers.foreign import describe_foreign
 from models.checkpoints.readers.keras import is_hdf5, read_keras
 from models.checkpoints.readers.mxnet import is_mxnet, read_mxnet
 from models.checkpoints.readers.npy import is_npy, read_npy
@@ -69,20 +69,6 @@ READERS: tuple[FileFormat, ...] = (
 """Content is checked in this order, then the suffix."""
 
 SUFFIXES = frozenset(suffix for kind in READERS for suffix in kind.suffixes)
-
-NOT_WEIGHTS = {
-    b"<": "a web page or XML: the download went wrong; look at the address in a browser",
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned",
-    b"7z\xbc\xaf": "a 7z archive: unpack it by `7z x {}`",
-    b"Rar!": "a RAR archive: unpack it by `unrar x {}`",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it by `zstd -d {}`",
-    b"\x04\x22\x4d\x18": "compressed by lz4: unpack it by `lz4 -d {}`",
-    b"\x5d\0\0": "compressed by lzma: unpack it by `xz -F lzma -dc {} > unpacked`",
-    b"ZF0x": "compressed by joblib before 0.10: where you trust it, load {} by joblib.load and write it by joblib.dump",
-    b"\x1f\x9d": "compressed by compress: unpack it by `uncompress {}`",
-}
-"""{first bytes: what such a file is, with {} for its path}."""
-
 
 DISTRIBUTED_SUFFIX = ".distcp"
 """Of the files with numbers that torch.distributed.checkpoint writes; `.metadata` beside them says what they are."""
@@ -182,9 +168,8 @@ def detect_format(file: MappedFile) -> FileFormat:
     head = file.data[:512].lstrip()
     if head.startswith(b"<?xml") and b"<net " in head:
         raise CheckpointError("an OpenVINO model, from which no weights are read; give its checkpoint")
-    for start, what in NOT_WEIGHTS.items():
-        if head.startswith(start):
-            raise CheckpointError(f"not a checkpoint but {what.format(shlex.quote(str(file.path)))}")
+    if foreign := describe_foreign(file):
+        raise CheckpointError(foreign)
     by_suffix = next((kind for kind in READERS if file.suffix in kind.suffixes), None)
     # a pickle of protocol 0 is text, too: its reader decides
     if (by_suffix is None or by_suffix.read is not read_torch) and is_text(file.data[:512]):

@@ -153,3 +153,11 @@ def test_several_in_a_folder(folder: Path) -> None:
 def test_no_shards_over_https() -> None:
     with pytest.raises(UsageError, match="a checkpoint in shards is fetched from hf:// only"):
         read_raw(f"https://example.org/{INDEX}?download=true")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_with_one_file_of_a_usual_name(name: str, tmp_path: Path) -> None:
+    """Accelerate keeps the optimizer, which is larger, beside it."""
+    save_file(STATE, tmp_path / name) if name.endswith("safetensors") else torch.save(STATE, tmp_path / name)
+    (tmp_path / "optimizer.bin").write_bytes(bytes(500_000))
+    assert read_raw(tmp_path)[0].path == tmp_path / name

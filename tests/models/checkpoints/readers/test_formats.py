@@ -32,9 +32,9 @@ def test_directory(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_a_checkpoint_names_it(tmp_path: Path) -> None:
-    for name, size in {"config.json": 20, "model.safetensors": 900, "optimizer.pt": 5}.items():
+    for name, size in {"config.json": 20, "c3d.safetensors": 900, "optimizer.pt": 5}.items():
         (tmp_path / name).write_bytes(bytes(size))
-    refuse(tmp_path, "give the checkpoint itself, such as .*/model.safetensors$")
+    refuse(tmp_path, "give the checkpoint itself, such as .*/c3d.safetensors$")
 
 
 @pytest.mark.parametrize("given", ["", ".metadata", "__0_0.distcp"])
@@ -43,6 +43,42 @@ def test_a_distributed_checkpoint_is_named_with_the_command_that_joins_it(given:
         warnings.simplefilter("ignore", UserWarning)  # that there is one process
         dcp.save({"model": {"conv1.weight": torch.ones(2)}}, checkpoint_id=tmp_path / "dcp")  # pyright: ignore
     refuse(tmp_path / "dcp" / given, "format_utils dcp_to_torch .*/dcp c3d.pth` makes a file of it")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zero_to_fp32.py", r"of DeepSpeed: `python -m deepspeed.utils.zero_to_fp32 '.*/a b' OUT` makes one"),
+        ("_CHECKPOINT_METADATA", "of Orbax: restore it"),
+    ],
+)
+def test_a_folder_of_another_framework_is_named(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / name).write_text("#")
+    refuse(tmp_path / "a b", message)
+
+
+MSGPACK = b"\x81\xa6params\x81\xa5conv1\x82\xa4bias\xc7"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c3d.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64, Created on: Mon" + bytes(200), "MATLAB, .* scipy.io.loadmat"),
+        ("c3d.bin", b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon" + bytes(200), "MATLAB, .* scipy.io.loadmat"),
+        ("c3d.t7", b"\x03\0\0\0\x01\0\0\0\x02\0\0\0" + bytes(40), "Lua Torch, .* torchfile"),
+        ("net", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1\r\0\0\0nn.Sequential" + bytes(40), "Lua Torch, "),
+        ("c3d.msgpack", MSGPACK + bytes(40), "Flax, .* flax.serialization.msgpack_restore"),
+        ("c3d.tflite", b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite, "),
+        ("frozen.pb", b"\x0a\x08\x0a\x03wc1\x12\x05Const" * 9, "TensorFlow .*its checkpoint is read"),
+        ("c3d.pdiparams", bytes(90), "PaddlePaddle .*its .pdparams is read"),
+        ("c3d.ckpt", b"\x0a\x28\x0a\x0cconv1.weight\x12\x18\x08\x02\x12\x07Float32\x1a\x08" + bytes(8), "MindSpore, "),
+        ("c3d.dnn", b"B\0C\0N\0\0\0" + bytes(40), "CNTK, "),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_a_framework_that_is_not_read(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    refuse(tmp_path / name, f"a file of {message}.*numpy.savez")
 
 
 def test_empty(tmp_path: Path) -> None:
