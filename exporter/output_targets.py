@@ -220,6 +220,8 @@ def _check_permission(path: Path) -> None:
 
 def _try_to_write(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
+        if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, "the file system is read-only")
         raise PermissionError(errno.EACCES, "no permission")
     with temporary_file(folder) as part:
         try:

@@ -27,7 +27,7 @@ from exporter.errors import (
     UsageError,
     refuse_one,
 )
-from exporter.full_disks import full_disk_error, is_full, temporary_parent
+from exporter.full_disks import DISK_FULL, full_disk_error, is_full, temporary_parent
 from exporter.isolation.outcomes import describe, how_it_ended, said
 from exporter.isolation.signals import SIGNALS, is_handled, signal_name
 from exporter.isolation.streams import accept_any_text, silence, user_stderr, user_stdout
@@ -204,7 +204,9 @@ def report_error(error: Exception, *, as_json: bool) -> int:
         if as_json:
             _print_json(error)
     elif isinstance(error, OSError):
-        print_error(f"the operating system reports: {error}")
+        full = error.errno in DISK_FULL and error.filename is None
+        where = ", most likely for the standard output" if full else ""
+        print_error(f"the operating system reports: {error}{where}")
     else:
         print_error(f"this is a bug in c3d-export: {type(error).__name__}: {error}", "; --debug shows the traceback")
     if of_stdout:  # most likely: then the rest of it cannot be written either

@@ -21,7 +21,7 @@ from exporter.inference.model import VideoModel, open_video_model
 from exporter.inference.outputs import class_count
 from exporter.inference.preprocessing import require_known_profile
 from exporter.inference.types import InferenceOptions
-from exporter.output_targets import check_output_folder
+from exporter.output_targets import check_output_folder, check_space
 from exporter.requests import ExportRequest
 from exporter.storage import translate_os_errors
 from exporter.system import library_version
@@ -41,6 +41,7 @@ from models.progress import Progress, no_progress
 
 CACHE = "video-models"
 """The folder of artifacts exported on the fly, in the cache folder."""
+FLOAT32_BYTES = 4
 NOTES = "notes.json"
 """Beside such an artifact: the notes about its network, which every run shows."""
 DECIDING_LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
@@ -201,7 +202,7 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     _check_options(display_source(build.weights), model, options)
     usual = tuple(output.name for output in model.outputs if len(output.shape) == 1 and output.kind != "probabilities")
     own = options.outputs if options.outputs and not {*options.outputs} <= {*usual} else None
-    path, kept = _writable_place(cached.path(own))
+    path, kept = _writable_place(cached.path(own), FLOAT32_BYTES * model.parameters)
     request = ExportRequest(
         (target_format,),
         model,
@@ -219,14 +220,19 @@ def _export_once(build: BuildOptions, options: InferenceOptions, progress: Progr
     return path, _still_open((*result.notes, note), options)
 
 
-def _writable_place(path: Path) -> tuple[Path, str]:
+def _writable_place(path: Path, size: int) -> tuple[Path, str]:
     """Return where to put a model file, and what becomes of it: without a cache, it is for this run only.
+
+    Args:
+        path: its place in the cache.
+        size: the bytes that it needs at least.
 
     Raises:
         OutputError: temporary files cannot be written either.
     """
     try:
         check_output_folder(path.parent, "the cache folder")
+        check_space(path.parent, size, "the model file", "the cache folder")
     except OutputError as error:
         rest = contextlib.ExitStack()
         stage = rest.enter_context(temporary_folder())

@@ -95,6 +95,16 @@ def test_folders_that_cannot_be_written_to(name: str, reason: str, tmp_path: Pat
         check_output_folder(tmp_path / name, "-o")
 
 
+def test_a_read_only_file_system_is_no_question_of_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ReadOnly(NamedTuple):
+        f_flag: int = os.ST_RDONLY
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: ReadOnly())
+    with pytest.raises(OutputError, match="the file system is read-only"):
+        check_output_folder(tmp_path, "-o")
+
+
 @pytest.mark.parametrize("name", ["folder", "to-folder/new", "new/below"])
 def test_folders_that_can_be_written_to_are_not_made_yet(name: str, tmp_path: Path) -> None:
     make(tmp_path)

@@ -97,6 +97,17 @@ def test_where_nothing_can_be_printed_the_exit_code_is_the_same(tmp_path: Path) 
         assert subprocess.run(command, cwd=tmp_path, stdout=full, stderr=full, check=False).returncode == 3
 
 
+def test_a_standard_output_that_is_full_is_named(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        command = [str(BIN / "c3d-export"), "layouts"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.endswith("the standard output\n")
+
+
 def test_without_a_second_process_there_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """What the user names becomes a model: an artifact as it is, a checkpoint by an export that is kept."""
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,23 @@ def test_the_format_is_the_engines(checkpoint: Path) -> None:
     assert path.suffix == ".pt"
     with pytest.raises(UsageError, match="--engine torch"):
         find_model(checkpoint, InferenceOptions(engine="torch"))
+
+
+def test_where_the_disk_of_the_cache_is_full_the_run_exports_for_itself(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(cache.parent)
+
+    def measure(folder: Path) -> Any:
+        return usage._replace(free=1000) if folder.is_relative_to(cache) else usage
+
+    cache.mkdir(exist_ok=True)
+    monkeypatch.setattr(shutil, "disk_usage", measure)
+    path, notes = find_model(checkpoint, OPTIONS)
+    assert path.is_file()
+    assert not path.is_relative_to(cache)
+    assert str(cache) in notes[-1]
+    assert "C3D_EXPORT_CACHE" in notes[-1]
 
 
 def test_where_the_cache_cannot_be_written_the_run_exports_for_itself(checkpoint: Path, cache: Path) -> None:
