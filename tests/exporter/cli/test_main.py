@@ -25,7 +25,8 @@ def test_the_main_job(exported: ExportedByCommand) -> None:
     assert "wrote    artifacts/c3d.onnx  313.6 MB" in exported.stdout
     names = {path.name for path in exported.onnx.parent.iterdir()}
     assert names == {"c3d.onnx", "c3d.onnx.json", "c3d.pt", "c3d.pt.json"}
-    printed = re.sub(r"\d+\.\d s", "10.0 s", exported.stdout)  # a loaded machine takes more digits
+    printed = exported.stdout.replace(torch.__version__, "2.13.0+cpu")  # a CUDA build's version is longer
+    printed = re.sub(r"\d+\.\d s", "10.0 s", printed)  # a loaded machine takes more digits
     assert max(map(len, printed.splitlines())) <= 120
 
 
