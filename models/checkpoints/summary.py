@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from models.checkpoints.checkpoint import BY_POSITION, Checkpoint, remap_keys
+from models.checkpoints.detection import select_layouts
 from models.checkpoints.extra_tensors import NUM_BATCHES_TRACKED
 from models.checkpoints.key_map import parse_key_map
 from models.checkpoints.networks import find_networks, name_layers
@@ -59,6 +60,7 @@ def describe_checkpoint(
         UsageError: no such layout, or a key map that cannot be read.
     """
     facts = _foreign_objects(raw)
+    select_layouts(options.layout)
     key_map = parse_key_map(options.selection.key_map)
     raw = name_layers(raw, options.layout, key_map)
     facts |= {"names": BY_POSITION} if raw.is_by_position else {}

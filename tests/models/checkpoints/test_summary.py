@@ -94,7 +94,7 @@ def test_what_cannot_be_chosen_is_said_with_the_options(tmp_path: Path) -> None:
         "--prefix flow. takes it",
     ]
     assert "command" not in facts
-    with pytest.raises(UsageError, match="unknown layout"):
+    with pytest.raises(UsageError, match="^unknown layout"):
         inspect(tmp_path / "c3d.pth", options=BuildOptions(layout="caffee"))
 
 

@@ -48,6 +48,14 @@ def test_the_members_of_an_archive_small_or_large(archive: bytearray, tmp_path: 
         assert members(content, tmp_path) == ["a", "b"]
 
 
+def test_a_stored_member_has_one_size(archive: bytearray, tmp_path: Path) -> None:
+    """Readers would see different bytes: those of its CRC, or as many as its packed size claims."""
+    struct.pack_into("<I", archive, 18, 20)  # of its own header
+    struct.pack_into("<I", archive, archive.index(CENTRAL) + 20, 20)
+    with pytest.raises(CheckpointError, match="two sizes of a"):
+        members(archive, tmp_path)
+
+
 def test_an_entry_that_runs_over_the_next_one_hides_nothing(archive: bytearray, tmp_path: Path) -> None:
     first, second = archive.index(CENTRAL), archive.rindex(CENTRAL)
     length = archive.rindex(END) - second
