@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,7 +56,9 @@ def rewrite_archive(source: BinaryIO, target: Path, edit: Edit, extra: Mapping[s
 
 
 def has_member(path: Path, *endings: str) -> bool:
-    """Return whether a file is an archive with a member whose name ends in one of `endings`."""
+    """Return whether a file is an archive with a member whose name ends in one of `endings`; no pipe is waited for."""
+    if not os.path.isfile(path):  # noqa: PTH113 - of a path that may not be looked at, Path's raises
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(endings) for name in archive.namelist())

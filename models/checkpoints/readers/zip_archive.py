@@ -87,7 +87,9 @@ def verified_members(file: MappedFile) -> list[Member]:
         for member in members:
             if member.stored:
                 if member.info.compress_size != member.info.file_size:
-                    raise CheckpointError(f"the archive is damaged: two sizes of {member.info.filename}, not compressed")
+                    raise CheckpointError(
+                        f"the archive is damaged: two sizes of {member.info.filename}, not compressed"
+                    )
                 content = data[member.offset : member.offset + member.info.file_size]
                 if len(content) != member.info.file_size or zlib.crc32(content) != member.info.CRC:
                     raise CheckpointError(f"the archive is damaged: bad CRC-32 of {member.info.filename}")
