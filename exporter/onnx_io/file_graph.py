@@ -48,9 +48,14 @@ class FileGraph:
         return [tensor for graph in all_graphs(self.model.graph) for tensor in graph.initializer]
 
     @cached_property
+    def named_tensors(self) -> list[tuple[str, TensorProto]]:
+        """The names and tensors of initialisers and Constant nodes; graphs inside others may use a name again."""
+        return [*find_tensors(self.model, self.nodes)]
+
+    @cached_property
     def tensors(self) -> dict[str, TensorProto]:
-        """{name: tensor} of initialisers and Constant nodes."""
-        return dict(find_tensors(self.model, self.nodes))
+        """{name: tensor} of initialisers and Constant nodes; the innermost where a name is used again."""
+        return dict(self.named_tensors)
 
     @cached_property
     def readers(self) -> dict[str, list[NodeProto]]:

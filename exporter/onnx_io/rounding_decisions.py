@@ -8,7 +8,7 @@ from onnx import NodeProto, TensorProto
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.dtypes import FLOAT_TYPES
-from exporter.onnx_io.file_graph import FileGraph, find_tensors
+from exporter.onnx_io.file_graph import FileGraph
 from exporter.onnx_io.stored_weights import HALVES
 from exporter.onnx_io.subgraphs import captured_values
 
@@ -28,7 +28,7 @@ def find_rounding_decision(path: Path) -> str | None:
         ArtifactError: unreadable, or not ONNX.
     """
     graph = FileGraph.load(path)
-    rounded = {name for name, tensor in find_tensors(graph.model, graph.nodes) if tensor.data_type in ROUNDED}
+    rounded = {name for name, tensor in graph.named_tensors if tensor.data_type in ROUNDED}
     for node in graph.model.graph.node:
         depends = not rounded.isdisjoint((*node.input, *captured_values(node)))
         if depends and _decides(node):

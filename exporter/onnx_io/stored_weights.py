@@ -17,6 +17,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from exporter.onnx_io.file_graph import FileGraph, find_tensors
 from exporter.onnx_io.load import INLINE_BELOW, load_with_weights
 from exporter.onnx_io.subgraphs import all_graphs
+from exporter.onnx_io.weights import read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,13 +84,13 @@ def write_changed(
 def hash_widened(graph: FileGraph) -> dict[str, str]:
     """Return {name: hash of type, shape and numbers} of the half weights that are only cast to a wider type."""
     outputs = {value.name for inner in all_graphs(graph.model.graph) for value in inner.output}
-    wanted = [
-        name
-        for name, tensor in graph.tensors.items()
+    wanted = {
+        name: tensor
+        for name, tensor in graph.named_tensors
         if tensor.data_type in HALVES and name not in outputs and name in graph.readers
         if all(map(_widens, graph.readers[name]))
-    ]
-    return {name: _hash(array) for name, array in graph.read(wanted)} if wanted else {}
+    }
+    return {name: _hash(array) for name, array in read_weights(graph.model, wanted, graph.path)} if wanted else {}
 
 
 def scaled_bytes(graph: FileGraph) -> set[str]:
@@ -111,7 +112,7 @@ def scaled_bytes(graph: FileGraph) -> set[str]:
 
 def dequantised_bytes(graph: FileGraph) -> set[str]:
     """Return the weights in 8 bits that are only read by `DequantizeLinear`."""
-    stored = [name for name, tensor in graph.tensors.items() if tensor.data_type in BYTES and name in graph.readers]
+    stored = [name for name, tensor in graph.named_tensors if tensor.data_type in BYTES and name in graph.readers]
     return {
         name
         for name in stored

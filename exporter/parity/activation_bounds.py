@@ -13,6 +13,7 @@ from typing import Any
 
 from exporter.onnx_io.attributes import get_attributes
 from exporter.onnx_io.file_graph import FileGraph
+from exporter.onnx_io.weights import read_weights
 from exporter.parity.sources import FileSource, GoldenSource
 
 RELU, RELU6 = 0.0, 6.0
@@ -36,8 +37,9 @@ def read_bounds(source: GoldenSource) -> tuple[float, ...]:
 
 def _find_bounds(graph: FileGraph) -> Iterator[Any]:
     limiting = [node for node in graph.nodes if node.op_type in LIMITING]
-    read = {name for node in limiting for name in node.input if name in graph.tensors}
-    for _, values in graph.read(name for name in read if prod(graph.tensors[name].dims) == 1):
+    read = {name for node in limiting for name in node.input}
+    bounds = {name: tensor for name, tensor in graph.named_tensors if name in read and prod(tensor.dims) == 1}
+    for _, values in read_weights(graph.model, bounds, graph.path):
         yield values.reshape(())
     for node in limiting:
         attributes = get_attributes(node)
