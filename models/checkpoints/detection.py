@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from models.checkpoints.automatic_names import find_automatic_names
 from models.checkpoints.key_map import KeyMap, find_head, splits
 from models.checkpoints.layout import LAYERS, LINEARS, SEQUENTIAL, Layout, Shapes
+from models.checkpoints.layout_names import KERAS
 from models.checkpoints.layouts import LAYOUTS
 from models.checkpoints.sequential import sequential_names
 from models.config import CONVOLUTIONS
@@ -144,10 +146,15 @@ def _explain(endings: Endings, key_map: KeyMap) -> Explained:
 
 
 def _with_numbers(shapes: Shapes, rows: Iterable[Layout]) -> Iterator[Layout]:
-    """Return the rows; the one of numbered layers once for each order of numbers that the file has."""
+    """Return the rows; the one of numbered layers once for each order of numbers that the file has.
+
+    Keras's rows have the names that Keras gave the file's layers, too.
+    """
     for row in rows:
         if row.name == SEQUENTIAL:
             yield from (replace(row, names=names) for names in sequential_names(shapes))
+        elif row.names is KERAS and (automatic := find_automatic_names(shapes)):
+            yield replace(row, names={**row.names, **automatic})
         else:
             yield row
 

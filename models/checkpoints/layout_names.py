@@ -89,17 +89,25 @@ _SEQUENTIAL_INDICES = (0, 3, 6, 8, 11, 13, 16, 18)
 _KERAS_0_INDICES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
 """Indices of C3D's layers in a Sequential model: Keras before 1.0 names layers by their index alone."""
 
-KERAS = (
-    _keras_3()
-    | _key_map(_zip(f"layer_with_weights-{n}" for n in range(len(LAYERS))), ("{}/kernel", "{}/bias"))
-    | _key_map(_zip(f"layer_{n}" for n in _KERAS_0_INDICES), ("{}/param_0", "{}/param_1"))
-    | _key_map(
-        {name: name for name in LAYERS},
+
+def keras_names(layers: Mapping[str, str]) -> dict[str, str]:
+    """Return {the file's name: canonical name} as Keras's versions and TensorFlow write them, given {theirs: layer}."""
+    return _key_map(
+        layers,
         ("{}/kernel", "{}/bias"),
         ("{}/{}_W", "{}/{}_b"),
         ("{}/kernel:0", "{}/bias:0"),
         ("{}/{}/kernel:0", "{}/{}/bias:0"),
+        ("{}/weights", "{}/biases"),  # TensorFlow 1's slim
     )
+
+
+KERAS = (
+    _keras_3()
+    | _key_map(_zip(f"layer_with_weights-{n}" for n in range(len(LAYERS))), ("{}/kernel", "{}/bias"))
+    | _key_map(_zip(f"layer_{n}" for n in _KERAS_0_INDICES), ("{}/param_0", "{}/param_1"))
+    | keras_names({name: name for name in LAYERS})
+    | keras_names(_zip(_CAFFE_NAMES, CONVOLUTIONS))
 )
 TF1 = _key_map(_zip(["1", "2", "3a", "3b", "4a", "4b", "5a", "5b"], CONVOLUTIONS), ("wc{}", "bc{}")) | _key_map(
     _zip(["d1", "d2", "out"], LINEARS), ("w{}", "b{}")
