@@ -56,7 +56,7 @@ def baseline_in_own_precision(
         return float32
     if tolerance.min_top1 is None and source.precision != "float64":
         return float32
-    if values.shape != float32.shape or values.dtype.kind in DISCRETE:
+    if values.shape != float32.shape or {values.dtype.kind, float32.dtype.kind} & {*DISCRETE}:
         return float32
     found = nonfinite_class(values.astype(np.float64))
     differs = found != nonfinite_class(float32)

@@ -215,3 +215,14 @@ def test_a_fault_beside_infinities_fails_without_a_warning(tmp_path: Path) -> No
         weights = {"w": np.array(weight, np.float32), "c": np.array([0, np.inf], np.float32)}
         save(tmp_path / f"{name}.onnx", graph(nodes, *ports, weights))
     assert not parity.verify(tmp_path / "mine.onnx", tmp_path / "theirs.onnx", input_types=("random",)).passed
+
+
+def test_a_fault_of_a_float16_file_beside_an_output_of_booleans_fails(tmp_path: Path) -> None:
+    """Other pairs of outputs are tried then: numbers of one, booleans of the other."""
+    for name, factor in (("theirs", 0.5), ("mine", 2)):
+        x, y = (helper.make_tensor_value_info(port, TensorProto.FLOAT16, ["n", 8]) for port in ("x", "y"))
+        b = helper.make_tensor_value_info("b", TensorProto.BOOL, ["n", 8])
+        nodes = [node("Mul", "x f", "y"), node("Greater", "x f", "b")]
+        weights = {"f": np.full(8, factor, np.float16)}
+        onnx.save(make_model(nodes, [x], [y, b], weights, 18), tmp_path / f"{name}.onnx")
+    assert not verify(tmp_path / "mine.onnx", tmp_path / "theirs.onnx").passed
