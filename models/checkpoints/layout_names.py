@@ -91,7 +91,7 @@ _KERAS_0_INDICES = (0, 2, 4, 5, 7, 8, 10, 11, 15, 17, 19)
 
 
 def keras_names(layers: Mapping[str, str]) -> dict[str, str]:
-    """Return {the file's name: canonical name} as Keras's versions and TensorFlow write them, given {theirs: layer}."""
+    """Return {the file's name: canonical name} as Keras, TensorFlow and Flax write them, given {theirs: layer}."""
     return _key_map(
         layers,
         ("{}/kernel", "{}/bias"),
@@ -99,6 +99,9 @@ def keras_names(layers: Mapping[str, str]) -> dict[str, str]:
         ("{}/kernel:0", "{}/bias:0"),
         ("{}/{}/kernel:0", "{}/{}/bias:0"),
         ("{}/weights", "{}/biases"),  # TensorFlow 1's slim
+        ("{}.0", "{}.1"),  # NumPy's file of {layer: [weights, biases]}, which networks in TensorFlow 1 begin with
+        ("{}.weights", "{}.biases"),  # the same of {layer: {"weights": …, "biases": …}}
+        ("{}.kernel", "{}.bias"),  # Flax's parameters in a file of NumPy
     )
 
 

@@ -55,6 +55,20 @@ def test_they_are_found(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(found[key], value) for key, value in STATE.items())
 
 
+@pytest.mark.parametrize("keys", [(0, 1), ("weights", "biases"), ("kernel", "bias")])
+@pytest.mark.parametrize("first", ["conv1", "conv1a"])
+def test_a_dict_of_layers_in_a_file_of_numpy(keys: tuple[Any, Any], first: str, tmp_path: Path) -> None:
+    """`c3d_weights.npy` of several networks in TensorFlow 1 is {layer: [weights, biases]}."""
+    names = [first, first.replace("1", "2"), *LAYERS[2:]]
+    plain = arrays(names, "{}/0", "{}/1")
+    layers: dict[str, Any] = {name: {key: plain[f"{name}/{n}"] for n, key in enumerate(keys)} for name in names}
+    if keys == (0, 1):
+        layers = {name: list(parts.values()) for name, parts in layers.items()}
+    np.save(tmp_path / "c3d.npy", np.array(layers, object), allow_pickle=True)
+    found = build(BuildOptions(weights=tmp_path / "c3d.npy", layout="keras-tf-chw")).network.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in STATE.items())
+
+
 def shapes(arrays: dict[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays.items()}
 
