@@ -161,6 +161,8 @@ def _parse_key(text: str) -> PublicKey | None:
 
 
 def _read_public_key(path: Path) -> PublicKey:
+    if _PREFIX.match(str(path)) and not path.exists():
+        raise BadInputError(f"{path}: not a key: {KEY_BYTES} bytes in base64 or hexadecimal")
     content, serialization = _read_pem(path, "public key"), _cryptography("serialization")
     try:
         key = serialization.load_pem_public_key(content)
@@ -202,7 +204,9 @@ def check_signature(where: Path, manifest: bytes, signed: ManifestSignature | No
         UnavailableError: the package `cryptography` is not installed.
     """
     if signed is None:
-        raise IntegrityError(f"{where} is not signed, which --verify-key requires; c3d-export sign signs it")
+        raise IntegrityError(
+            f"{where} is not signed, which --verify-key requires; c3d-export sign without --verify-key signs it"
+        )
     signer, value = decode_signature(where, signed)
     if signer not in keys:
         accepted = " or ".join(map(str, keys))

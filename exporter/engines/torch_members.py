@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from exporter.errors import ArtifactError
+from models.foreign_files import describe_file
 from models.unpacking import BAD_ZIP
 
 ZIP_ERRORS = (RuntimeError, *BAD_ZIP)
@@ -33,6 +34,8 @@ def open_archive(path: Path, kind: str, opened: BinaryIO | None = None) -> Gener
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
     except ZIP_ERRORS as error:
+        if (what := describe_file(path)) is not None:
+            raise ArtifactError(f"{path}: not a {kind} but {what}") from error
         raise ArtifactError(f"{path}: not a whole {kind}: {error}") from error
 
 

@@ -14,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from exporter.errors import ArtifactError
 from exporter.isolation.worker import reads_file
 from exporter.onnx_io.message_limits import check_fields, require_expandable
+from exporter.onnx_io.stored import not_complete
 from exporter.onnx_io.subgraphs import all_graphs, sort_nodes
 from models.errors import first_line
 from models.paths import require_file
@@ -47,9 +48,7 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
     except UnicodeEncodeError as error:
         raise ArtifactError(f"{path}: its name is not UTF-8, as ONNX wants names of files; rename it") from error
     except (ValueError, DecodeError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
-        raise ArtifactError(
-            f"{path}: not a complete ONNX file (truncated, or another file format){_detail(error)}"
-        ) from error
+        raise not_complete(path, _detail(error)) from error
 
 
 @reads_file("protobuf")
@@ -69,9 +68,7 @@ def load_with_weights(path: Path, *, external: bool = True) -> onnx.ModelProto:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
     except (DecodeError, WireError) as error:
-        raise ArtifactError(
-            f"{path}: not a complete ONNX file (truncated, or another file format){_detail(error)}"
-        ) from error
+        raise not_complete(path, _detail(error)) from error
     except (ValueError, TypeError, onnx.checker.ValidationError) as error:
         raise ArtifactError(f"{path}: its weights cannot be loaded: {cause_line(error)}") from error
     return model

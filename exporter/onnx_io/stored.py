@@ -17,6 +17,7 @@ import numpy as np
 from exporter.errors import ArtifactError
 from exporter.stored_tensors import StoredModel, StoredTensor
 from models.config import MANIFEST_KEY
+from models.foreign_files import describe_file
 from models.garbage_collection import garbage_collection_paused
 from models.paths import require_file
 from models.protobuf_wire import BYTES, Field, WireError, WireReader
@@ -60,7 +61,7 @@ def read_stored_onnx(path: Path) -> StoredModel:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, OverflowError) as error:  # an empty file cannot be mapped; what is cut off is a WireError
-        raise ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format)") from error
+        raise not_complete(path) from error
     tensors = tuple(tensor for tensor in found if tensor is not None)
     others = {tensor.path for tensor in tensors if tensor.path != path}
     data_files = {other.name if other.parent == path.parent else str(other) for other in others}
@@ -101,3 +102,10 @@ def _values(wire: WireReader, members: Mapping[int, list[Field]], bits: int) -> 
     numbers = [value for number in _NUMBERS for run in members.get(number, []) for value in wire.packed(run)]
     size = max(8, bits) // 8
     return (np.array([value & (1 << 64) - 1 for value in numbers], np.uint64)).astype(f"<u{size}").tobytes()
+
+
+def not_complete(path: Path, detail: str = "") -> ArtifactError:
+    """Return the error of a file that is no ONNX model: what it is instead, if its first bytes say it."""
+    if (what := describe_file(path)) is not None:
+        return ArtifactError(f"{path}: not an ONNX file but {what}")
+    return ArtifactError(f"{path}: not a complete ONNX file (truncated, or another file format){detail}")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from exporter.reports.console import print_failed, print_field, print_notes, print_text, print_wrote
 from exporter.reports.predict import count_videos, describe_inputs
+from exporter.storage import join
 from models.errors import count
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def print_end(result: FeaturesResult, console: Console) -> None:
     for failure in result.failures:
         print_failed(failure.message, console)
     for file in result.files:
-        print_wrote(f"{result.output}/{file}", "", console)
+        print_wrote(join(result.output, file), "", console)
     done = [video for video in result.videos if not video.kept]
     kept = len(result.videos) - len(done)
     failed = len(result.failures)

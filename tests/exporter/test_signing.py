@@ -213,6 +213,11 @@ def test_what_is_no_public_key(content: bytes, reported: str, tmp_path: Path) ->
         read_public_keys([tmp_path / "key"])
 
 
+def test_a_key_that_is_cut_off_is_no_missing_file(key: SigningKey) -> None:
+    with pytest.raises(BadInputError, match="not a key: 32 bytes in base64 or hexadecimal"):
+        read_public_keys([str(key.public)[:-3]])
+
+
 @pytest.mark.parametrize(
     ("content", "reported"),
     [

@@ -91,6 +91,12 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
         FORMATS["torchscript"].read_embedded(tmp_path / "x.pt")
 
 
+def test_a_web_page_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"<html>404</html>")
+    with pytest.raises(ArtifactError, match="not a TorchScript archive but a web page"):
+        FORMATS["torchscript"].read_embedded(tmp_path / "x.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing", b"text"])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(content)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import ArtifactError
 from exporter.onnx_io.load import load_with_weights, load_without_weights
+from exporter.onnx_io.stored import read_stored_onnx
 from exporter.onnx_io.weights import take_weights
 
 value = helper.make_tensor_value_info
@@ -99,6 +100,13 @@ def test_a_text_that_is_not_utf_8_is_rejected(
     load(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").write_bytes(content.replace(text.encode(), b"\xff" * len(text)))
     with pytest.raises(ArtifactError, match=re.escape(f"not UTF-8 ({field})")):
+        load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("load", [load_without_weights, load_with_weights, read_stored_onnx])
+def test_a_web_page_in_place_of_a_model_is_called_one(load: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"\n<!DOCTYPE html><html>404</html>")
+    with pytest.raises(ArtifactError, match="not an ONNX file but a web page"):
         load(tmp_path / "m.onnx")
 
 
