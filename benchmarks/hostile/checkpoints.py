@@ -35,6 +35,25 @@ def cases() -> Iterator[Case]:
     yield from zip_cases()
     yield from array_cases()
     yield from compressed_cases()
+    yield from index_cases()
+
+
+def index_cases() -> Iterator[Case]:
+    """Yield indexes of shards."""
+    start, own = b'{"weight_map":{', "index-own.index.json"
+    indexes = {
+        "deep": start + b'"a":' + deep('{"a":', "}", 1_000_000),
+        "many": start + b",".join(b'"%d":"a"' % n for n in range(300_000)) + b"}}",
+        "shards": start + b",".join(b'"%d":"%d"' % (n, n) for n in range(9_000)) + b"}}",
+        "long-name": start + b'"' + b"w" * 3_000_000 + b'":"a"}}',
+        "long-file": start + b'"w":"' + b"a" * 3_000_000 + b'"}}',
+        "escapes": start + b'"w":"' + b"\\u001b" * 600_000 + b'"}}',
+        "large": start + b" " * 64_000_000 + b"}}",
+        "own": start + b'"w":"' + own.encode() + b'"}}',
+        "digits": b'{"weight_map":' + b"9" * 3_000_000 + b"}",
+    }
+    for name, content in indexes.items():
+        yield raw(f"index-{name}.index.json", content)
 
 
 def pickle_cases() -> Iterator[Case]:

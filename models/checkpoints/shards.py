@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from models.checkpoints.contents import MAX_TENSORS
+from models.checkpoints.contents import MAX_KEY_LENGTH, MAX_TENSORS
 from models.errors import CheckpointError, join_limited
 from models.paths import is_plain_name
+from models.text import shorten
 
 INDEX_SUFFIX = ".index.json"
 USUAL_NAMES = (
@@ -27,6 +28,9 @@ MAX_INDEX = 4 << 20
 """Bytes: as of a safetensors header, which has the same names."""
 MAX_SHARDS = 64
 """Each is read within the limits of its own format."""
+
+MAX_NAME = 255
+"""Characters of a file's name: no file system has longer ones."""
 
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.[a-z]+)")
 
@@ -82,6 +86,8 @@ def parse_index(content: bytes) -> dict[str, str]:
     names = set(files.values())
     if len(names) > MAX_SHARDS:
         raise CheckpointError(f"an index of {len(names)} shards: more than {MAX_SHARDS}; save it with larger ones")
-    if outside := sorted(name for name in names if not is_plain_name(name)):
-        raise CheckpointError(f"its shard {outside[0]!r} is no file of the index's own folder")
+    if outside := sorted(name for name in names if not is_plain_name(name) or len(name) > MAX_NAME):
+        raise CheckpointError(f"its shard {shorten(repr(outside[0]), 80)} is no file of the index's own folder")
+    if long := [name for name in files if len(name) > MAX_KEY_LENGTH]:
+        raise CheckpointError(f"a tensor's name of {len(long[0]):,} characters: more than {MAX_KEY_LENGTH}")
     return files

@@ -95,6 +95,8 @@ def test_an_archive_of_the_folder(folder: Path) -> None:
         (lambda places: places.update({"fc8.weight": "/etc/passwd"}), "is no file of the index's own folder"),
         (lambda places: places.update({str(n): str(n) for n in range(MAX_SHARDS)}), f"more than {MAX_SHARDS}"),
         (lambda places: places.update({str(n): "a" for n in range(10_000)}), "an index of 10022 tensors"),
+        (lambda places: places.update({"w": "a" * 300}), "is no file of the index's own folder"),
+        (lambda places: places.update({"w" * 300: "a"}), "a tensor's name of 300 characters"),
         (lambda places: places.clear(), "an index of 0 tensors"),
     ],
 )  # fmt: skip
