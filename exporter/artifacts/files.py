@@ -48,7 +48,7 @@ class FileCheck:
 
 def manifest_path(model: Path) -> Path:
     """Return the path of the manifest of `model`: `c3d.onnx` has `c3d.onnx.json`."""
-    return model.with_name(model.name + MANIFEST_SUFFIX)
+    return model.parent / f"{model.name}{MANIFEST_SUFFIX}"  # `.` and `/` have no name to change
 
 
 def has_manifest(model: Path) -> bool:

@@ -47,8 +47,9 @@ def find_artifacts(folder: Path, *, missing: bool = False) -> tuple[Path, ...]:
     """
     recover(folder)
     entries = folder.iterdir() if folder.is_dir() else ()
-    models = {entry.with_name(entry.name.removesuffix(MANIFEST_SUFFIX)) for entry in entries}
-    artifacts = tuple(sorted(model for model in models if (missing or model.is_file()) and _is_artifact(model)))
+    names = {entry.name.removesuffix(MANIFEST_SUFFIX) for entry in entries} - {"", ".", ".."}  # of `.json`, …
+    models = sorted(folder / name for name in names)
+    artifacts = tuple(model for model in models if (missing or model.is_file()) and _is_artifact(model))
     if not artifacts:
         where = folder if folder.is_absolute() else f"./{folder}"
         raise ArtifactError(f"no artifacts in {where}; make one with c3d-export --format onnx, or name a file")

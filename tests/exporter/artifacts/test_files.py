@@ -13,6 +13,7 @@ from exporter.artifacts.files import (
     check_integrity,
     data_files,
     file_entry,
+    has_manifest,
     manifest_path,
     read_manifest,
 )
@@ -70,6 +71,8 @@ def test_reading_a_manifest_that_is_not_there_or_too_large(tmp_path: Path) -> No
     with pytest.raises(ArtifactError, match="too large"):
         read_manifest(tmp_path / "large.json")
     assert manifest_path(Path("a/c3d.pt")) == Path("a/c3d.pt.json")
+    for without_name in (Path(), Path("/")):
+        assert not has_manifest(without_name)
 
 
 def test_the_most_class_names_leave_room_for_the_rest_of_a_manifest(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from exporter.workflows.targets import find_artifacts, find_targets
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("b.onnx", "a.onnx", "notes.txt", "a.onnx.json", "gone.onnx.json", "junit.xml"):
+    for name in ("b.onnx", "a.onnx", "notes.txt", "a.onnx.json", "gone.onnx.json", "junit.xml", ".json", "..json"):
         (tmp_path / name).touch()
     torch.save({}, tmp_path / "checkpoint.pt")
     (tmp_path / "none").mkdir()
