@@ -4,6 +4,7 @@ The protobuf library copies a file into memory once as bytes and once as a messa
 large weights out before that and refers to each by its offset in the file, as if it were external data.
 """
 
+from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -26,6 +27,8 @@ INLINE_BELOW = 1024
 """Tensors of fewer bytes (shapes, scalars) stay inside the graph message."""
 MAX_MESSAGE_BYTES = (1 << 31) - 1
 """The protobuf library's limit for one message."""
+_utf8: set[bytes] = set()
+"""Hashes of messages whose texts are all UTF-8: a command loads a file tens of times, and the check is slow."""
 
 
 @reads_file("protobuf")
@@ -42,7 +45,7 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
             reader = WireReader(data)
             message = _without_weights(reader, Field(0, BYTES, 0, len(data), 0), path.name, MODEL_GRAPH)
         check_fields(message)
-        return _checked(onnx.ModelProto.FromString(message), path)
+        return _checked(onnx.ModelProto.FromString(message), path, sha256(message).digest())
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeEncodeError as error:
@@ -85,11 +88,13 @@ def _detail(error: Exception) -> str:
     return f": {error}" if isinstance(error, WireError) else ""
 
 
-def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _checked(model: onnx.ModelProto, path: Path, digest: bytes = b"") -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes or no opset")
-    if field := _find_bytes(model):
-        raise ArtifactError(f"{path}: not a valid ONNX model: a text in it is not UTF-8 ({field})")
+    if digest not in _utf8:
+        if field := _find_bytes(model):
+            raise ArtifactError(f"{path}: not a valid ONNX model: a text in it is not UTF-8 ({field})")
+        _utf8.update(filter(None, [digest]))
     require_expandable(model, path)
     for graph in all_graphs(model.graph):
         sort_nodes(graph)
