@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -194,6 +195,13 @@ def _size(value: Any) -> int:
 
 class OnnxFileRuntime(Runtime):
     """An ONNX file in an engine. onnx is imported only by the properties, which `bench` does not use."""
+
+    @cached_property
+    def file_signature(self) -> Signature:
+        """The inputs and outputs that the file states; it is read once."""
+        from exporter.onnx_io.signature import read_signature
+
+        return read_signature(self.path)
 
     @property
     def precision(self) -> Precision:

@@ -143,13 +143,13 @@ class OnnxRuntime(OnnxFileRuntime):
         onnxruntime replaces them by what onnx infers, which for some pools is wrong (`exporter.onnx_io.ceil_pools`).
         """
         from exporter.onnx_io.dtypes import numpy_name
-        from exporter.onnx_io.signature import free_size, read_signature
+        from exporter.onnx_io.signature import free_size
 
         def spec(node: Any) -> TensorSpec:
             dtype = re.sub(r"tensor\((\w+)\)", lambda found: numpy_name(found[1]), node.type)
             return TensorSpec(node.name, dtype, tuple(map(free_size, node.shape)))
 
-        stated = {value.name: value.shape for value in read_signature(self.path).outputs}
+        stated = {value.name: value.shape for value in self.file_signature.outputs}
 
         def output(node: Any) -> TensorSpec:
             found = spec(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from exporter.engines.base import OnnxFileRuntime, Runtime, RuntimeOptions, Tensors
 from exporter.errors import ArtifactError, CheckFailedError
 from exporter.foreign_logging import import_openvino
-from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, compile_options, read_ir
+from exporter.openvino_ir import BFLOAT16, IR_SUFFIX, PRECISION_HINT, IrModel, compile_options, read_ir
 from exporter.results import Placement, Precision
 from models.specs import Signature
 from models.text import split_lines
@@ -102,9 +103,7 @@ class OpenVinoOnnxRuntime(OnnxFileRuntime, OpenVinoRuntime):
     @property
     def signature(self) -> Signature:
         """Return the file's inputs and outputs: a compiled port has every name its tensor ever had, in no order."""
-        from exporter.onnx_io.signature import read_signature
-
-        return read_signature(self.path)
+        return self.file_signature
 
     def _read(self) -> Any:
         model: str | bytes = str(self.path)
@@ -131,21 +130,25 @@ class OpenVinoDefaultRuntime(OpenVinoOnnxRuntime):
 class OpenVinoIrRuntime(OpenVinoRuntime):
     """An OpenVINO model in OpenVINO."""
 
+    @cached_property
+    def _ir(self) -> IrModel:
+        return read_ir(self.path)
+
     @property
     def signature(self) -> Signature:
         """Return the file's inputs and outputs."""
-        return read_ir(self.path).signature
+        return self._ir.signature
 
     @property
     def precision(self) -> Precision:
         """Return the lowest precision of the weights and of what computes with them."""
-        found = read_ir(self.path).precision
+        found = self._ir.precision
         return "bfloat16" if self.options.precision == "bf16" and found != "int8" else found
 
     @property
     def random_node(self) -> str | None:
         """Return a layer that draws random numbers; None without one."""
-        return next((f"{layer.name} ({layer.type})" for layer in read_ir(self.path).layers if layer.draws), None)
+        return next((f"{layer.name} ({layer.type})" for layer in self._ir.layers if layer.draws), None)
 
     def _read(self) -> Any:
         model = import_openvino().Core().read_model(str(self.path))

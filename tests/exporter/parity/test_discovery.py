@@ -248,3 +248,16 @@ def test_torchscript_is_compared_with_onnx_and_onnx_with_torchscript(theirs: Pat
     assert verify(own(half), theirs, input_types=FEW, localize=True).tolerance.startswith(
         "bfloat16: signal to noise at least 28 dB"
     )
+
+
+def test_a_file_is_read_once_for_the_signature_of_an_engine_whatever_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "exporter.onnx_io.signature.read_signature", lambda path: read.append(path) or read_signature(path)
+    )
+    path = small_models.network(tmp_path / "m.onnx")
+    signature = read_signature(path)
+    find_inputs(FileSource(path, "onnx"), signature, ParityOptions(samples=4))
+    assert read == [path]
