@@ -180,6 +180,8 @@ def _entries(entry: _Entry, node: Any) -> Iterator[_Entry]:
 
 
 def _join(path: str, key: object) -> str:
+    if isinstance(key, bytes):  # Python 2's strings, where Python 3 read and wrote them again
+        key = key.decode("utf-8", "backslashreplace")
     name = str(key) if isinstance(key, (str, int, float)) else f"<{type(key).__name__}>"
     name = name if len(name) <= MAX_KEY_LENGTH else f"{name[:MAX_KEY_LENGTH]}…({len(name):,} characters)"
     return f"{path}.{name}" if path else name

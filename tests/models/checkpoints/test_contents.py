@@ -23,6 +23,7 @@ ONE, TWO = (FileTensor(FLOAT32, (1,), (1,), None) for _ in range(2))
             ["m.conv1.weight", "a"],
         ),
         ({"my_orig_mod.a": ONE, "_orig_mod.a": TWO, "a": ONE}, ["my_orig_mod.a", "a", "a#2"]),
+        ({b"conv1.weight": ONE, b"\xff": TWO}, ["conv1.weight", "\\xff"]),
         (ONE, [""]),
         ({"epoch": 3}, []),
     ],
