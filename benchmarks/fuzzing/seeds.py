@@ -21,7 +21,7 @@ from helpers.manifests import MANIFEST
 
 READER_FILES = {
     "caffe": ("c3d.caffemodel",),
-    "onnx": ("c3d.onnx",),
+    "onnx": ("c3d.onnx", "chain.onnx"),
     "tensorflow-v1": ("c3d.model",),
     "tensorflow-index": ("ckpt.index",),
     "mxnet": ("c3d.params",),
