@@ -1,7 +1,7 @@
 """Names of earlier versions, and others that are not there: using one is an error that states the right one."""
 
+import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -39,7 +39,7 @@ def explain_renaming(error: click.ClickException) -> click.ClickException:
         known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
         if new in known:
             return click.UsageError(f"option {old} was renamed; use {new}", error.ctx)
-        if files := [given for given in sys.argv[1:] if given.startswith(old) and Path(given).exists()]:
+        if files := [given for given in sys.argv[1:] if given.startswith(old) and os.path.exists(given)]:  # noqa: PTH110 - False where no file can have the name
             return click.UsageError(f"{files[0]} is read as an option; a file of that name is ./{files[0]}", error.ctx)
     if isinstance(error, click.NoSuchCommand) and (new := RENAMED_COMMANDS.get(error.command_name)):
         return click.UsageError(f"command {error.command_name} was renamed; use {new}", error.ctx)
