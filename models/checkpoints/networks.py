@@ -161,11 +161,11 @@ def name_layers(raw: ReadResult, layout: str, key_map: KeyMap) -> ReadResult:
 
 
 def _agree(match: LayoutMatch, raw: ReadResult) -> bool:
-    """Return whether names show each layer that the graph does, with the axes that it has in the graph."""
-    placed = {name: tensor.shape for name, tensor in raw.by_position.items() if name.endswith(".weight")}
+    """Return whether names show each layer that the graph does, as the same tensor with the same axes."""
+    placed = {name: tensor for name, tensor in raw.by_position.items() if name.endswith(".weight")}
     if placed.keys() > match.weights.keys():
         return False
-    return all(raw.shapes[match.weights[name]] == placed[name] for name in placed.keys() & match.weights.keys())
+    return all(raw.tensors[match.weights[name]] is placed[name] for name in placed.keys() & match.weights.keys())
 
 
 def find_networks(raw: ReadResult, layout: str, key_map: KeyMap) -> tuple[Candidate, ...]:

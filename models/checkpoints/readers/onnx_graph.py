@@ -37,13 +37,13 @@ LETTERS = {
     "Flatten": "F",
     "Reshape": "F",
     "Gemm": "L",
-    "MatMul": "L",
+    "MatMul": "M",
     "Add": "A",
     "Softmax": "S",
     "LogSoftmax": "S",
 }
-CHAIN = re.compile(r"CRPCRPCRCRPCRCRPCRCRPF+(LA?(RLA?){0,2})(R?)S?")
-"""C3D's operators by their letters; a MatMul has its bias in an Add."""
+CHAIN = re.compile(r"CRPCRPCRCRPCRCRPCRCRPF+((?:L|MA?)(?:R(?:L|MA?)){0,2})(R|S)?")
+"""C3D's operators by their letters; a MatMul has its bias in an Add. A ReLU at the end: the outputs are features."""
 CONV_ATTRIBUTES = {"kernel_shape": (3, 3, 3), "strides": (1, 1, 1), "dilations": (1, 1, 1), "group": (1,)}
 """C3D's convolutions; each is also what is meant where a node does not state it (kernel_shape: the weight's)."""
 WITHOUT_EFFECT = ("Dropout", "Identity")
@@ -81,7 +81,8 @@ class Node:
 
     def is_pool(self, windows: tuple[int, ...]) -> bool:
         """Return whether it is a max pool of these windows, one beside the other."""
-        return self.numbers.get("kernel_shape") == windows == self.numbers.get("strides", (1, 1, 1))
+        dense = self.numbers.get("dilations", (1, 1, 1)) == (1, 1, 1)
+        return dense and self.numbers.get("kernel_shape") == windows == self.numbers.get("strides", (1, 1, 1))
 
 
 def read_node(file: MappedFile, span: Field) -> Node:
@@ -153,14 +154,17 @@ def name_by_position(
     if found is None:
         return {}
     pools = [node for node in chain if node.operator == "MaxPool"]
-    if not _are_pools(pools, clip) or any(node.numbers.get("axis", (1,)) != (1,) for node in chain if _flattens(node)):
+    if not _are_pools(pools, clip) or not all(map(_keeps_rows, chain)):
         return {}
     layers = [_conv(node, tensors) for node in chain if node.operator == "Conv"]
     base = None if None in layers else find_base_channels([weight.shape for weight, _ in filter(None, layers)])
     linears = list(_linears(chain, tensors))
-    if base is None or not _are_chained([weight.shape for weight, _ in linears], 8 * base, found[1].count("L")):
+    number, features = len(re.findall("[LM]", found[1])), found[2] == "R"
+    if base is None or not _are_chained([weight.shape for weight, _ in linears], 8 * base, number):
         return {}
-    ends = LINEARS[: len(linears)] if found[3] else (*LINEARS[: len(linears) - 1], LINEARS[-1])  # a ReLU: features
+    if features and number == len(LINEARS):  # C3D has no ReLU after fc8
+        return {}
+    ends = LINEARS[:number] if features else (*LINEARS[: number - 1], LINEARS[-1])
     named = zip((*CONVOLUTIONS, *ends), (*filter(None, layers), *linears), strict=True)
     return {
         f"{layer}.{parameter}": tensor
@@ -197,8 +201,10 @@ def _walk(nodes: Sequence[Node]) -> Iterator[Node]:
         node = following[0]
 
 
-def _flattens(node: Node) -> bool:
-    return node.operator == "Flatten"
+def _keeps_rows(node: Node) -> bool:
+    """Return whether a Flatten begins at the channels, and a softmax is over the classes."""
+    axes = {"F": (1,), "S": (1, -1)}.get(LETTERS.get(node.operator, ""))
+    return axes is None or all(axis in axes for axis in node.numbers.get("axis", ()))
 
 
 def _are_pools(pools: Sequence[Node], clip: InputSize | None) -> bool:
@@ -207,7 +213,7 @@ def _are_pools(pools: Sequence[Node], clip: InputSize | None) -> bool:
         return False
     *first, last = pools
     even = clip is not None and not any(size % step for size, step in zip(clip[1:], (8, 16, 16), strict=True))
-    inside = all(even if node.ceil or node.pads is None else not any(node.pads or ()) for node in first)
+    inside = all(not any(pool.pads or ()) and (even or not (pool.ceil or pool.pads is None)) for pool in first)
     return inside and (_convention(last) is not None or (last.pads == NO_PADS and not last.ceil))
 
 

@@ -132,6 +132,21 @@ def test_names_go_before_positions_where_they_say_as_much(tmp_path: Path) -> Non
         assert all(np.array_equal(built.network.state_dict()[name].numpy(), value) for name, value in STATE.items())
 
 
+def test_the_graph_decides_between_layers_of_one_shape(tmp_path: Path) -> None:
+    """A network whose forward runs its conv5b before its conv5a."""
+    graph = make_chain(linear="transB")
+    weights = [tensor.name for tensor in graph.initializer if "Reshape" not in tensor.name]
+    other = {"conv5a": "conv5b", "conv5b": "conv5a"}
+    parts = [name.split(".") for name in STATE]
+    names = {old: f"{other.get(layer, layer)}.{kind}" for old, (layer, kind) in zip(weights, parts, strict=True)}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    built = build(BuildOptions(weights=save_graph(tmp_path / "c3d.onnx", graph)))
+    assert all(np.array_equal(built.network.state_dict()[name].numpy(), value) for name, value in STATE.items())
+
+
 def find(graph: GraphProto, operator: str, number: int = 0) -> NodeProto:
     return [node for node in graph.node if node.op_type == operator][number]
 
@@ -165,7 +180,37 @@ def swap_weights(one: int, other: int) -> Change:
     return change
 
 
+def put_after(operator: str, new: str, *weights: str, number: int = 0, **attributes: Any) -> Change:
+    def change(graph: GraphProto) -> None:
+        node = find(graph, operator, number)
+        end, node.output[0] = node.output[0], "inside"
+        at = list(graph.node).index(node) + 1
+        graph.node.insert(at, helper.make_node(new, ["inside", *weights], [end], **attributes))
+
+    return change
+
+
+def end_with(*operators: str, layers: int = 3, **attributes: Any) -> Change:
+    """Put operators at the end, after the first linear layers."""
+
+    def change(graph: GraphProto) -> None:
+        last = list(graph.node).index(find(graph, "Gemm", layers - 1))
+        del graph.node[last + 1 :]
+        value = graph.node[-1].output[0]
+        for number, operator in enumerate(operators):
+            graph.node.append(helper.make_node(operator, [value], [f"end{number}"], **attributes))
+            value = f"end{number}"
+
+    return change
+
+
 NEAR_MISSES: dict[str, Change] = {
+    "a pool with gaps": set_attribute("MaxPool", 1, dilations=[1, 2, 2]),
+    "a padded pool with ceil_mode": set_attribute("MaxPool", 1, pads=[0, 1, 1, 0, 1, 1], ceil_mode=1),
+    "an addition after a Gemm": put_after("Gemm", "Add", "onnx::Gemm_17"),
+    "a ReLU after fc8": end_with("Relu"),
+    "a softmax of features": end_with("Relu", "Softmax", layers=2),
+    "a softmax over the batch": end_with("Softmax", axis=0),
     "a transposition before fc6": put_before("Reshape", "Transpose", perm=[0, 2, 3, 4, 1]),
     "a subtraction before conv1": put_before("Conv", "Neg"),
     "a second reader": lambda graph: graph.node.append(helper.make_node("Neg", ["v2"], ["side"])),
