@@ -15,8 +15,15 @@ from models.checkpoints import layout_names
 from models.checkpoints.layout import LAYERS, SEQUENTIAL, Layout
 from models.preprocessing import profiles
 
+PADDLE_TABLE = "StructuredToParameterName@@"
+"""The key under which `paddle.save` keeps a layer's second names."""
 HEAD_TENSORS = 2
 """fc8's weight and bias."""
+
+
+def is_paddle(content: object) -> bool:
+    """Return whether `paddle.save` wrote a file's content from a layer's state_dict."""
+    return isinstance(content, Mapping) and PADDLE_TABLE in content
 
 
 def is_jfzhang95_training(content: object) -> bool:
@@ -75,6 +82,7 @@ LAYOUTS: tuple[Layout, ...] = (
         title="PaddlePaddle's networks: this project's or Caffe's names, linear weights as (inputs, outputs)",
         names=layout_names.PADDLE,
         linear_axes="IO",
+        written_by=is_paddle,
     ),
     Layout(
         name=SEQUENTIAL,

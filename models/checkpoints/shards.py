@@ -24,6 +24,8 @@ USUAL_NAMES = (
     "pytorch_model.bin.index.json",
 )
 """Of a folder the first of these is taken, as transformers does."""
+WEIGHT_MAP = b'"weight_map"'
+"""Key of the table, which no other JSON file has whose name ends so."""
 MAX_INDEX = 4 << 20
 """Bytes: as of a safetensors header, which has the same names."""
 MAX_SHARDS = 64
@@ -56,7 +58,7 @@ def find_hub_checkpoint(path: Path) -> Path | None:
     if path.is_dir():
         if usual := next((path / name for name in USUAL_NAMES if (path / name).is_file()), None):
             return usual
-        found = sorted(path.glob(f"*{INDEX_SUFFIX}"))
+        found = sorted(one for one in path.glob(f"*{INDEX_SUFFIX}") if one.is_file() and _has_table(one))
         if len(found) > 1:
             names = join_limited(one.name for one in found)
             raise CheckpointError(f"{path}: a folder of {len(found)} checkpoints in shards; give one of {names}")
@@ -67,6 +69,11 @@ def find_hub_checkpoint(path: Path) -> Path | None:
         index = path.with_name(f"{shard[1]}{shard[2]}{INDEX_SUFFIX}")
         return index if index.is_file() else None
     return None
+
+
+def _has_table(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return WEIGHT_MAP in stream.read(MAX_INDEX)
 
 
 def parse_index(content: bytes) -> dict[str, str]:

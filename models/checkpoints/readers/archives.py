@@ -24,7 +24,7 @@ from models.checkpoints.pt2_schema import WEIGHTS_CONFIG
 from models.checkpoints.readers.base import MappedFile
 from models.checkpoints.readers.compressions import CHUNK, PROBED_BYTES, STARTS, Chunks, find_compression, unpack
 from models.checkpoints.readers.zip_archive import is_zip, member_names
-from models.checkpoints.shards import INDEX_SUFFIX
+from models.checkpoints.shards import INDEX_SUFFIX, WEIGHT_MAP
 from models.errors import CheckpointError, join_limited
 from models.paths import DESCRIPTORS
 from models.unpacking import BAD_ZIP
@@ -212,7 +212,7 @@ def _only_checkpoint(file: MappedFile, members: tuple[Member, ...], suffixes: Co
     """Yield the one member that is a checkpoint."""
     kind = "zip" if is_zip(file) else "tar"
     found = [member for member in members if PROGRAM_STATE.search(member.name)]
-    found = found or [member for member in members if member.name.endswith(INDEX_SUFFIX)]
+    found = found or [member for member in members if _is_index(member)]
     found = found or [member for member in members if _is_checkpoint(member, suffixes)]
     if not found:
         names = join_limited(member.name for member in members)
@@ -243,9 +243,19 @@ def _only_checkpoint(file: MappedFile, members: tuple[Member, ...], suffixes: Co
         yield replace(inner, find_beside=beside)
 
 
+def _is_index(member: Member) -> bool:
+    """Return whether it is an index of shards, by its name and its beginning."""
+    return member.name.endswith(INDEX_SUFFIX) and not _is_hidden(member) and WEIGHT_MAP in next(member.chunks(), b"")
+
+
+def _is_hidden(member: Member) -> bool:
+    """Return whether it is empty, or one that macOS puts beside a file."""
+    return member.path.name.startswith(".") or "__MACOSX" in member.path.parts or member.size == 0
+
+
 def _is_checkpoint(member: Member, suffixes: Collection[str]) -> bool:
     path = member.path
-    if path.name.startswith(".") or "__MACOSX" in path.parts or member.size == 0:
+    if _is_hidden(member):
         return False
     if path.suffix.lower() in suffixes and path.suffix.lower() != ".binaryproto":  # Caffe's mean beside its weights
         return True

@@ -10,14 +10,14 @@ from models.checkpoints.file_tensor import FileTensor
 from models.checkpoints.readers.base import MappedFile, ReadResult
 from models.checkpoints.readers.safetensors import is_safetensors, read_safetensors
 from models.checkpoints.readers.torch import is_pickle, is_torch, read_torch
-from models.checkpoints.shards import MAX_INDEX, parse_index
+from models.checkpoints.shards import MAX_INDEX, WEIGHT_MAP, parse_index
 from models.errors import CheckpointError, count, join_limited, naming
 
 
 def is_index(file: MappedFile) -> bool:
     """Return whether the file is JSON with the table that says which file holds which tensor."""
     head = file.data[:MAX_INDEX]
-    return head.lstrip().startswith(b"{") and b'"weight_map"' in head
+    return head.lstrip().startswith(b"{") and WEIGHT_MAP in head
 
 
 def read_shards(file: MappedFile) -> ReadResult:

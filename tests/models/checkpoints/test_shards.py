@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,25 @@ def test_an_archive_of_the_folder(folder: Path) -> None:
     with tarfile.open(folder.with_suffix(".tar"), "w") as archive:
         archive.add(folder, "c3d")
     assert load_tensors(read_raw(folder.with_suffix(".tar"))[1]).keys() == STATE.keys()
+
+
+def test_an_archive_of_the_folder_by_macos(folder: Path) -> None:
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, f"c3d/{path.name}")
+        archive.writestr(f"__MACOSX/c3d/._{INDEX}", b"\0\5\x16\7" + bytes(80))
+    assert load_tensors(read_raw(folder.with_suffix(".zip"))[1]).keys() == STATE.keys()
+
+
+def test_another_file_with_an_indexs_suffix(tmp_path: Path) -> None:
+    """In an archive or a folder with a checkpoint."""
+    (tmp_path / "c3d").mkdir()
+    (tmp_path / "c3d" / "labels.index.json").write_text('{"0": "run"}')
+    save_file(STATE, tmp_path / "c3d" / "c3d.safetensors")
+    with tarfile.open(tmp_path / "c3d.tar", "w") as archive:
+        archive.add(tmp_path / "c3d", "c3d")
+    assert load_tensors(read_raw(tmp_path / "c3d.tar")[1]).keys() == STATE.keys()
+    refuse(tmp_path / "c3d", "give the checkpoint itself, such as .*c3d.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,18 @@ def test_paddles_linear_weights_are_transposed(names: str, layers: int, tmp_path
     assert found["bn3a.running_var"].tolist() == [4] * 8
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_square_linear_weights_are_paddles_where_its_table_is(marked: bool, tmp_path: Path) -> None:
+    """No shape and no bias tells the two orders of axes apart; `paddle.save` adds a table of names."""
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in narrow_state().items() if name[:2] != "fc"}
+    matrix = np.arange(256 * 256, dtype=np.float32).reshape(256, 256)
+    arrays |= {"fc6.weight": matrix, "fc6.bias": np.zeros(256, np.float32)}
+    table = {"StructuredToParameterName@@": {name: name for name in arrays}} if marked else {}
+    (tmp_path / "c3d.pdparams").write_bytes(pickle.dumps(arrays | table, 4))
+    found = build(BuildOptions(weights=tmp_path / "c3d.pdparams")).network.state_dict()["fc6.weight"]
+    assert np.array_equal(found.numpy(), matrix.T if marked else matrix)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_list_of_arrays_has_the_names_that_savez_gives(protocol: int, tmp_path: Path) -> None:
     """As Lasagne's `c3d_model.pkl`."""
