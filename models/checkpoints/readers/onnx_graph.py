@@ -47,6 +47,12 @@ CHAIN = re.compile(r"CRPCRPCRCRPCRCRPCRCRPF+((?:L|MA?)(?:R(?:L|MA?)){0,2})(R|S)?
 CONV_ATTRIBUTES = {"kernel_shape": (3, 3, 3), "strides": (1, 1, 1), "dilations": (1, 1, 1), "group": (1,)}
 """C3D's convolutions; each is also what is meant where a node does not state it (kernel_shape: the weight's)."""
 WITHOUT_EFFECT = ("Dropout", "Identity")
+ATTRIBUTES = frozenset((*CONV_ATTRIBUTES, "pads", "auto_pad", "ceil_mode", "axis", "transA", "transB", "alpha", "beta"))
+"""Those that are looked at: of others a file may hold any amount."""
+MAX_ATTRIBUTE = 128
+"""Bytes of their names, texts and lists, which need far fewer."""
+TOO_LONG = (-1,)
+"""In place of a longer list: no attribute may be so."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Node:
         operator: its type; "" for one of another domain than ONNX's own.
         inputs: names of values.
         outputs: names of values.
-        numbers: {attribute: its integers}; of a single one a tuple of one.
+        numbers: {attribute: its integers}, of `ATTRIBUTES`; of a single one a tuple of one.
         texts: {attribute: its text}.
         scaled: attributes that are a number with a fraction, and not 1.
     """
@@ -97,17 +103,26 @@ def read_node(file: MappedFile, span: Field) -> Node:
     node = wire.members(span)
     numbers, texts, scaled = dict[str, tuple[int, ...]](), dict[str, str](), set[str]()
     for attribute in (wire.members(member) for member in node.get(5, [])):
-        key = wire.text(attribute[1][-1]) if 1 in attribute else ""
+        key = _short_text(file, attribute.get(1, []))
+        if key not in ATTRIBUTES:
+            continue
         single = tuple(signed(entry.value) for entry in attribute.get(3, []) if entry.wire == VARINT)
-        numbers[key] = single or tuple(size for run in attribute.get(8, []) for size in wire.packed(run))
+        runs = attribute.get(8, [])
+        long = len(runs) > MAX_ATTRIBUTE or any(run.end - run.start > MAX_ATTRIBUTE for run in runs)
+        numbers[key] = single or (TOO_LONG if long else tuple(size for run in runs for size in wire.packed(run)))
         if 4 in attribute:
-            texts[key] = wire.text(attribute[4][-1])
+            texts[key] = _short_text(file, attribute[4])
         if any(wire.data[entry.start : entry.end] != ONE for entry in attribute.get(2, [])):
             scaled.add(key)
     inputs, outputs = (tuple(map(wire.text, node.get(number, []))) for number in (1, 2))
     domain = wire.text(node[7][-1]) if 7 in node else ""
     operator = wire.text(node[4][-1]) if 4 in node and domain in ("", "ai.onnx") else ""
     return Node(operator, inputs, outputs, numbers, texts, frozenset(scaled))
+
+
+def _short_text(file: MappedFile, spans: Sequence[Field]) -> str:
+    """Return the last of a field's texts; "" where there is none, or a long one."""
+    return file.wire.text(spans[-1]) if spans and spans[-1].end - spans[-1].start <= MAX_ATTRIBUTE else ""
 
 
 def find_pool5(file: MappedFile, nodes: Sequence[Field]) -> Pool5 | None:
