@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -68,7 +69,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     spare_address_space()
     for number in SIGNALS:
         if is_handled(number):
-            signal.signal(number, _stop)
+            signal.signal(number, partial(_stop, os.getpid()))
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -223,14 +224,18 @@ def _print_json(error: C3DExportError) -> None:
         print_json(error_to_dict(error))
 
 
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """End the process on Ctrl-C, SIGTERM or SIGHUP, after the staging folders are removed.
+def _stop(process: int, number: int, _frame: FrameType | None) -> NoReturn:
+    """End the process on Ctrl-C, SIGTERM or SIGHUP, after the staging folders are removed by the command's process.
+
+    One that a library forked has the handlers too, and ends alone.
 
     A KeyboardInterrupt would not do: raised while torch or its imports run, it is swallowed, turned into another
     error, or ends the process by an abort in C++.
     """
     for each in SIGNALS:  # a terminal sends them to all processes, and the supervisor passes its own on
         signal.signal(each, signal.SIG_IGN)
+    if os.getpid() != process:
+        os._exit(128 + number)
     told: list[str] = []
     for module, name in AT_A_SIGNAL:
         cleanup = getattr(sys.modules.get(module), name, None)

@@ -181,10 +181,37 @@ def test_control_characters_are_escaped() -> None:
 
 def test_a_signal_while_modules_are_imported_is_no_error() -> None:
     lines = (
-        "import signal, sys, types",
+        "import os, signal, sys, types",
         "from exporter.cli.error_handling import _stop",
         "sys.modules['exporter.artifacts.store'] = types.ModuleType('store')",
-        "_stop(signal.SIGTERM, None)",
+        "_stop(os.getpid(), signal.SIGTERM, None)",
     )
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (143, "stopped by SIGTERM; no incomplete files are left\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_signal_to_a_process_that_a_library_forks_leaves_the_files_of_the_command(tmp_path: Path) -> None:
+    command = (
+        "import os, signal, time, click",
+        "from pathlib import Path",
+        "from exporter.cli.error_handling import run",
+        "from models.temporary import scratch_folder",
+        "@click.command()",
+        "def fork():",
+        "    folder = Path('scratch')",
+        "    ready, write = os.pipe()",  # Python drops what a process receives while it is being forked
+        "    with scratch_folder(folder):",
+        "        if not (child := os.fork()):",
+        "            os.write(write, b'1')",
+        "            time.sleep(60)",
+        "            os._exit(1)",
+        "        os.read(ready, 1)",
+        "        os.kill(child, signal.SIGTERM)",
+        "        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), folder.is_dir())",
+        "    print(folder.exists())",
+        "run(fork, 'fork')",
+    )
+    lines = [sys.executable, "-c", "\n".join(command)]
+    done = subprocess.run(lines, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "143 True\nFalse\n", "")
