@@ -136,3 +136,14 @@ def test_weights_inside_and_beside_the_file(external: bool, path: Path) -> None:
         onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
     with FloatGraph(path, RuntimeOptions()) as opened:
         assert np.abs(opened.run({"x": X})["scores"] - by_hand(X)).max() < 1e-13
+
+
+def test_the_largest_value_of_a_volume(tmp_path: Path) -> None:
+    """onnx's evaluator 1.23 reduces two axes of any input, and returns one axis too many for five."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 6)).astype(np.float32)
+    shape = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3, 1, 1, 1])]
+    graph = helper.make_graph([helper.make_node("GlobalMaxPool", ["x"], ["y"])], "g", shape, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    with OnnxReference(tmp_path / "m.onnx", RuntimeOptions()) as runtime:
+        assert np.array_equal(runtime.run({"x": x})["y"], x.max(axis=(2, 3, 4), keepdims=True))

@@ -113,6 +113,7 @@ DISTRUSTED: dict[tuple[str, str], Callable[[Node], bool]] = {
     ("", "Cast"): _has_narrow_target,
     ("", "CastLike"): _always,  # its target is not known before it runs; it may be a narrow one
     ("", "ConvTranspose"): _always,  # fails on groups
+    ("", "GlobalMaxPool"): _always,  # but on four axes
     ("", "LpNormalization"): _always,  # of order 1 without absolute values
     ("", "MaxPool"): _always,  # fails on several paddings
     ("", "GRU"): _is_special_recurrence,

@@ -51,6 +51,12 @@ def to_tensor(array: Any) -> torch.Tensor:
     """
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
         raise UnsupportedError(f"only float32 and float64, not {getattr(array, 'dtype', type(array).__name__)}")
-    # torch warns of arrays that it must not write to, and takes none with negative strides
-    shared = array.flags.writeable and array.flags.c_contiguous and array.flags.aligned
+    # torch warns of arrays that it must not write to, and takes none with negative strides: those that NumPy calls
+    # contiguous have them on an axis of one
+    shared = (
+        array.flags.writeable
+        and array.flags.c_contiguous
+        and array.flags.aligned
+        and min(array.strides, default=0) >= 0
+    )
     return torch.from_numpy(array if shared else array.copy())

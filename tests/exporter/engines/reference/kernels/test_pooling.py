@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.evaluated import assert_equal_to_onnxruntime, in_float64, make_model
+from helpers.evaluated import assert_equal_to_onnxruntime, evaluator, in_float64, make_model
 from onnx import helper
+
+from exporter.engines.reference.operators import OWN_KERNEL
 
 
 def pooled(x: Any, span: int, stride: int, step: int, begins: list[int], counts: list[int]) -> Any:
@@ -96,6 +98,15 @@ def test_max_pool_of_integers() -> None:
 def test_global_pools(operator: str) -> None:
     for rank in (1, 3):
         assert_equal_to_onnxruntime(helper.make_node(operator, ["x"], ["y"]), values(rank))
+
+
+def test_an_axis_of_one_that_was_reversed() -> None:
+    """Its stride is negative, and NumPy calls the array contiguous."""
+    x = np.random.default_rng(0).standard_normal((2, 1, 7, 5, 8))
+    model = make_model(helper.make_node("GlobalMaxPool", ["x"], ["y"]), {"x": x.astype(np.float32)})
+    graph = evaluator(model)
+    assert np.array_equal(graph.run({"x": x[:, ::-1]})["y"], x.max(axis=(2, 3, 4), keepdims=True))
+    assert graph.operators[0].computed_by == OWN_KERNEL
 
 
 def test_lp_pool() -> None:
