@@ -164,6 +164,21 @@ def test_only_nan_and_infinities_of_the_item_beyond_float32_are_not_compared(fau
         assert (found.passed, found.beyond_range) == ((True, True) if item and not fault else (False, False))
 
 
+@pytest.mark.parametrize(
+    ("scale", "at", "passed"), [(1.0, 2, True), (-1.0, 2, True), (0.99, 2, False), (1.0, 1, False)]
+)
+def test_the_start_value_of_a_max_pool_is_not_compared_where_the_reference_overflows(
+    scale: float, at: int, *, passed: bool
+) -> None:
+    exact = np.array([[1, 2, 1e40]])
+    expected = Expected(exact, np.array([[1, 2, np.nan]], np.float32))
+    given = np.array([[np.nan, 2, np.inf]], np.float32)
+    given[0, at] = -scale * np.finfo(np.float32).max
+    tolerance = Float32RelativeTolerance("float32")
+    found = compare_beyond_range(compare("x", "y", given, expected, tolerance), given, expected, tolerance)
+    assert (found.passed, found.beyond_range) == (passed, passed)
+
+
 def test_nan_on_all_that_could_prove_something_fails(tmp_path: Path) -> None:
     theirs, mine = squared(tmp_path / "t.onnx", images=False), squared(tmp_path / "m.onnx", images=True)
     report = parity.verify(mine, theirs, input_types=("large", "zeros"))
