@@ -18,7 +18,7 @@ NOT_WEIGHTS = {
 }
 """{first bytes: what such a file is, with {} for its path}."""
 HEAD_BYTES = 512
-"""Of a file's beginning are looked at."""
+"""Of a file's beginning that are looked at."""
 
 
 def describe_start(head: bytes, path: Path) -> str | None:

@@ -104,7 +104,7 @@ def test_paddles_linear_weights_are_transposed(names: str, layers: int, tmp_path
 
 @pytest.mark.parametrize("marked", [True, False])
 def test_square_linear_weights_are_paddles_where_its_table_is(marked: bool, tmp_path: Path) -> None:
-    """No shape and no bias tells the two orders of axes apart; `paddle.save` adds a table of names."""
+    """Shapes and biases do not show the order of the axes; `paddle.save` adds a table of names."""
     arrays: dict[str, Any] = {name: value.numpy() for name, value in narrow_state().items() if name[:2] != "fc"}
     matrix = np.arange(256 * 256, dtype=np.float32).reshape(256, 256)
     arrays |= {"fc6.weight": matrix, "fc6.bias": np.zeros(256, np.float32)}
